@@ -1,0 +1,295 @@
+//! The records of the stream, as bytes: integers only, fixed size, no hidden padding, append-only.
+//!
+//! A thread is named by its *key*: the address of its `task_struct`, scrambled with a number drawn
+//! at start. Unlike the tid it survives `exec` by a thread that is not the leader, and unlike
+//! (tid, start time) it costs one register. A key is free for another thread once its owner's last
+//! switch-out has passed; the births that reuse it are records of the same stream.
+
+/// Every record starts with this.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// `CLOCK_MONOTONIC`, taken when the kernel program started.
+    pub at_ns: u64,
+    /// See [`kind`]: the numbers live in recordings and are never reused.
+    pub kind: u16,
+    /// The whole record in bytes: a reader steps over kinds that it does not know.
+    pub len: u16,
+    pub cpu: u16,
+    /// Meaning depends on the kind: see [`switch_flags`], [`waking_flags`], [`thread_flags`].
+    pub flags: u16,
+}
+
+/// Kind numbers, append-only.
+pub mod kind {
+    pub const SWITCH: u16 = 1;
+    pub const WAKING: u16 = 2;
+    pub const WAKEUP_NEW: u16 = 3;
+    pub const MIGRATE: u16 = 4;
+    pub const NEWTASK: u16 = 5;
+    pub const FORK: u16 = 6;
+    pub const EXEC: u16 = 7;
+    pub const EXIT: u16 = 8;
+    pub const RENAME: u16 = 9;
+    pub const LOST: u16 = 10;
+    /// One thread as the task iterator saw it at the start.
+    pub const THREAD: u16 = 11;
+    /// One thread as the task iterator saw it at the end.
+    pub const THREAD_END: u16 = 12;
+    /// Written by the collector: the window begins at `at_ns`.
+    pub const WINDOW_BEGIN: u16 = 13;
+    /// Written by the collector: the window ends at `at_ns`.
+    pub const WINDOW_END: u16 = 14;
+}
+
+/// Flags of [`Switch`].
+pub mod switch_flags {
+    /// The tracepoint's `preempt` argument. False for preemption on return to user space.
+    pub const PREEMPT: u16 = 1 << 0;
+    /// `next.mm` is set and differs from `prev.active_mm`.
+    pub const ADDRESS_SPACE: u16 = 1 << 1;
+    /// `prev.in_iowait`.
+    pub const IOWAIT: u16 = 1 << 2;
+    /// `prev.throttled` (6.18 and later).
+    pub const THROTTLED: u16 = 1 << 3;
+    /// What `next` is, two bits: see [`super::next_kind`].
+    pub const NEXT_KIND_SHIFT: u16 = 4;
+    pub const NEXT_KIND_MASK: u16 = 0b11 << NEXT_KIND_SHIFT;
+    /// `prev` belongs to the tracer itself.
+    pub const PREV_OWN: u16 = 1 << 6;
+    /// `next` belongs to the tracer itself.
+    pub const NEXT_OWN: u16 = 1 << 7;
+    /// `prev` stays on the run queue: preempted, yielded, or blocked with a signal pending.
+    pub const RUNNABLE: u16 = 1 << 8;
+    /// `syscall` holds the number of the system call `prev` is in.
+    pub const SYSCALL: u16 = 1 << 9;
+    /// `prev` made a 32-bit system call: `syscall` counts in the other table.
+    pub const COMPAT: u16 = 1 << 10;
+    /// `next` was stamped as queued: `next_wait_ns` is its wait, else it is 0 and means nothing.
+    pub const NEXT_QUEUED: u16 = 1 << 11;
+    /// `steal_ns` was measured.
+    pub const STEAL: u16 = 1 << 12;
+}
+
+/// The values of [`switch_flags::NEXT_KIND_MASK`].
+pub mod next_kind {
+    pub const IDLE: u16 = 0;
+    pub const KERNEL_THREAD: u16 = 1;
+    pub const SAME_PROCESS: u16 = 2;
+    pub const OTHER_PROCESS: u16 = 3;
+}
+
+/// One context switch on `header.cpu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switch {
+    pub header: Header,
+    pub prev: u64,
+    pub next: u64,
+    /// 0 for the idle thread.
+    pub prev_tid: u32,
+    pub next_tid: u32,
+    /// Cumulative counters of `prev`; this very switch is already counted.
+    pub prev_nvcsw: u64,
+    pub prev_nivcsw: u64,
+    /// Cumulative run-queue wait of `prev`, including the wait that preceded this slice.
+    pub prev_run_delay_ns: u64,
+    /// Cumulative `sum_exec_runtime` of `prev`: net of steal.
+    pub prev_sum_exec_ns: u64,
+    /// Cumulative run-queue wait of `next`, without the part on this CPU that ends now ...
+    pub next_run_delay_ns: u64,
+    /// ... which is this: `rq.clock - next.last_queued`.
+    pub next_wait_ns: u64,
+    /// Low half of `nvcsw + nivcsw` of `next`: the number of its last switch-out.
+    pub next_seq: u32,
+    /// `TASK_*` bits `prev` left in; see also [`switch_flags::RUNNABLE`].
+    pub prev_state: u32,
+    /// This CPU's cumulative steal as the scheduler knows it (`prev_steal_time_rq`).
+    pub steal_ns: u64,
+    /// This CPU's cumulative time that the scheduler takes out of run time (`clock - clock_task`).
+    pub clock_lag_ns: u64,
+    pub syscall: u32,
+    /// Threads on this CPU's run queue, the one that runs next included.
+    pub nr_running: u32,
+}
+
+/// Flags of [`Waking`].
+pub mod waking_flags {
+    /// The waker is the idle thread: an interrupt did it.
+    pub const FROM_IDLE: u16 = 1 << 0;
+    /// The waker belongs to the tracer itself.
+    pub const OWN: u16 = 1 << 1;
+}
+
+/// `sched_waking`: somebody decided to wake a thread. Fires before placement, so it names no CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waking {
+    pub header: Header,
+    pub task: u64,
+    pub tid: u32,
+    /// Whoever was current: the waker, or the bystander whom an interrupt stopped.
+    pub current_tid: u32,
+}
+
+/// `sched_wakeup_new`: a new thread is on a run queue, its life begins.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WakeupNew {
+    pub header: Header,
+    pub task: u64,
+    pub tid: u32,
+    pub target_cpu: u32,
+}
+
+/// `sched_migrate_task`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Migrate {
+    pub header: Header,
+    pub task: u64,
+    pub tid: u32,
+    pub to_cpu: u32,
+}
+
+/// Flags of [`Thread`].
+pub mod thread_flags {
+    pub const KERNEL_THREAD: u16 = 1 << 0;
+    /// An io_uring or vhost worker: user memory, but never in user space.
+    pub const IO_WORKER: u16 = 1 << 1;
+    pub const ON_CPU: u16 = 1 << 2;
+    /// Past its last switch-out or about to be: a zombie.
+    pub const DEAD: u16 = 1 << 3;
+    /// Still stamped as queued.
+    pub const QUEUED: u16 = 1 << 4;
+    pub const IOWAIT: u16 = 1 << 5;
+    pub const SYSCALL: u16 = 1 << 6;
+    pub const COMPAT: u16 = 1 << 7;
+    /// The thread was being switched while its fields were read: the counters may not belong together.
+    pub const TORN: u16 = 1 << 8;
+    /// Belongs to the tracer itself.
+    pub const OWN: u16 = 1 << 9;
+    /// `cgroup_id` was read.
+    pub const CGROUP: u16 = 1 << 10;
+    /// Created but not yet woken for the first time (`TASK_NEW`).
+    pub const UNBORN: u16 = 1 << 11;
+    /// `steal_ns` was measured.
+    pub const STEAL: u16 = 1 << 12;
+}
+
+/// Who a thread is and where its counters stand: from the task iterator and from `task_newtask`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thread {
+    pub header: Header,
+    pub task: u64,
+    pub tid: u32,
+    pub tgid: u32,
+    /// The thread group of the real parent; 0 for what the kernel started.
+    pub ppid: u32,
+    /// `TASK_*` bits.
+    pub state: u32,
+    /// `CLOCK_MONOTONIC`.
+    pub start_ns: u64,
+    pub nvcsw: u64,
+    pub nivcsw: u64,
+    pub run_delay_ns: u64,
+    pub sum_exec_ns: u64,
+    pub cgroup_id: u64,
+    /// `task_newtask`: the clone flags. Iterator: 0.
+    pub clone_flags: u64,
+    /// `task_newtask`: the key of the thread that called clone. Iterator: 0.
+    pub parent: u64,
+    pub comm: [u8; 16],
+    pub policy: u32,
+    /// 100 + 20 + nice for the fair policies.
+    pub static_prio: u32,
+    pub rt_priority: u32,
+    /// The CPU the thread is on, or was last.
+    pub cpu: u32,
+    pub syscall: u32,
+    /// `task_newtask`: the tid of the thread that called clone. Iterator: 0.
+    pub parent_tid: u32,
+    /// As in [`Switch`], of the run queue the thread is on.
+    pub steal_ns: u64,
+    pub clock_lag_ns: u64,
+}
+
+/// `sched_process_fork`: `task_newtask` without this one after it is a worker the kernel made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fork {
+    pub header: Header,
+    pub parent: u64,
+    pub child: u64,
+    pub parent_tid: u32,
+    pub child_tid: u32,
+}
+
+/// `sched_process_exec`. A thread that is not the leader takes over the leader's tid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exec {
+    pub header: Header,
+    pub task: u64,
+    pub tid: u32,
+    /// Its tid before; equal to `tid` when the leader itself called exec.
+    pub old_tid: u32,
+    pub comm: [u8; 16],
+}
+
+/// `sched_process_exit`: the thread is on its way out; its last switch-out follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    pub header: Header,
+    pub task: u64,
+    pub tid: u32,
+    /// As `wait4` encodes it: code << 8 | signal.
+    pub exit_code: u32,
+    pub policy: u32,
+    pub static_prio: u32,
+    pub rt_priority: u32,
+    pub reserved: u32,
+    pub comm: [u8; 16],
+}
+
+/// `task_rename`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rename {
+    pub header: Header,
+    pub task: u64,
+    pub tid: u32,
+    pub reserved: u32,
+    pub comm: [u8; 16],
+}
+
+/// The ring of `header.cpu` was full: records of one probe are missing before this point.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    pub header: Header,
+    /// See [`crate::counters::Probe`].
+    pub probe: u32,
+    pub reserved: u32,
+    /// How many this probe lost on this CPU since it was attached.
+    pub total: u64,
+}
+
+/// `WINDOW_BEGIN`, `WINDOW_END`: the header is all.
+pub type Edge = Header;
+
+const _: () = {
+    assert!(size_of::<Header>() == 16);
+    assert!(size_of::<Switch>() == 120);
+    assert!(size_of::<Waking>() == 32);
+    assert!(size_of::<WakeupNew>() == 32);
+    assert!(size_of::<Migrate>() == 32);
+    assert!(size_of::<Thread>() == 160);
+    assert!(size_of::<Fork>() == 40);
+    assert!(size_of::<Exec>() == 48);
+    assert!(size_of::<Exit>() == 64);
+    assert!(size_of::<Rename>() == 48);
+    assert!(size_of::<Lost>() == 32);
+};

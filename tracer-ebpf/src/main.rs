@@ -1,0 +1,20 @@
+//! The kernel programs: they observe and copy. Every decision that can wait is made in the collector.
+#![no_std]
+#![no_main]
+
+mod emit;
+mod maps;
+mod probes;
+mod settings;
+mod task;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // No path leads here: the verifier refuses an object in which one does.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

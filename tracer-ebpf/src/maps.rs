@@ -1,0 +1,24 @@
+//! Every map, with the reason for its type and size.
+
+use aya_ebpf::{
+    btf_maps::{ArrayOfMaps, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use tracer_common::counters::{Counters, PROBES};
+
+/// The ring of one CPU. Rings keep order and need no lock against other CPUs; the loader creates
+/// each with the size the user asked for, this one is only the template.
+pub type Ring = RingBuf<u64, 4096>;
+
+/// One ring per CPU, by CPU number; the loader sets the length. A CPU without a ring (brought up
+/// after the start) loses its records, and they are counted.
+#[btf_map]
+pub static RINGS: ArrayOfMaps<Ring, 1> = ArrayOfMaps::new();
+
+/// Indexed by `counters::Probe`. Per CPU: a probe does not interrupt itself, so additions are exact.
+#[btf_map]
+pub static COUNTERS: PerCpuArray<Counters, { PROBES as usize }> = PerCpuArray::new();
+
+/// Where the snapshot turns a pointer into a number.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<u64, 1> = PerCpuArray::new();

@@ -1,0 +1,24 @@
+//! Hook:       tp_btf/sched_migrate_task
+//! Writes:     record::Migrate, once per move of a thread to another CPU
+//! Without it: no count of migrations; preflight refuses to start
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_common::{
+    counters::Probe,
+    record::{Migrate, kind},
+};
+
+use crate::{emit::emit, task::Task};
+
+#[btf_tracepoint(function = "sched_migrate_task")]
+pub fn sched_migrate_task(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::new(ctx.arg(0));
+    let to_cpu: u32 = ctx.arg(1);
+    emit(Probe::Migrate, kind::MIGRATE, |record: &mut Migrate| {
+        task.write_key(&mut record.task);
+        record.tid = task.tid();
+        record.to_cpu = to_cpu;
+        0
+    });
+    0
+}

@@ -1,0 +1,23 @@
+//! Hook:       tp_btf/sched_wakeup_new
+//! Writes:     record::WakeupNew, once per birth: life begins here
+//! Without it: no beginning of life, no exact lifetimes; preflight refuses to start
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_common::{
+    counters::Probe,
+    record::{WakeupNew, kind},
+};
+
+use crate::{emit::emit, task::Task};
+
+#[btf_tracepoint(function = "sched_wakeup_new")]
+pub fn sched_wakeup_new(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::new(ctx.arg(0));
+    emit(Probe::WakeupNew, kind::WAKEUP_NEW, |record: &mut WakeupNew| {
+        task.write_key(&mut record.task);
+        record.tid = task.tid();
+        record.target_cpu = task.cpu();
+        0
+    });
+    0
+}

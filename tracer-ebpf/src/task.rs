@@ -1,0 +1,312 @@
+//! Reads of kernel structures through BTF pointers, at offsets found when the programs were loaded.
+
+use aya_ebpf::{
+    Global,
+    helpers::generated::{bpf_get_current_task, bpf_task_pt_regs},
+};
+use tracer_common::{record::thread_flags, settings::feature};
+
+use crate::settings::*;
+
+/// `PF_KTHREAD`, include/linux/sched.h: unchanged since 2.6.
+const PF_KTHREAD: u32 = 0x0020_0000;
+/// `PF_IO_WORKER`, since 5.12.
+const PF_IO_WORKER: u32 = 0x10;
+/// `TS_COMPAT`, arch/x86/include/asm/thread_info.h: a 32-bit system call is under way.
+const TS_COMPAT: u32 = 0x2;
+/// `TASK_DEAD`, include/linux/sched.h: since 4.14.
+const TASK_DEAD: u32 = 0x80;
+/// `TASK_NEW`, include/linux/sched.h.
+const TASK_NEW: u32 = 0x800;
+
+/// A pointer that the verifier knows the type of. A load through a stale or null one yields 0.
+#[derive(Clone, Copy)]
+pub struct Pointer(*const u8);
+
+impl Pointer {
+    /// One load. `Global::load` at the point of use keeps the offset a constant for the verifier.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: &Global<u64>) -> T {
+        self.read_at(offset.load())
+    }
+
+    #[inline(always)]
+    pub fn read_at<T: Copy>(self, offset: u64) -> T {
+        // SAFETY: checked by the verifier against the type's BTF; faults read as 0.
+        unsafe { self.0.add(offset as usize).cast::<T>().read_volatile() }
+    }
+
+    #[inline(always)]
+    pub fn follow(self, offset: &Global<u64>) -> Pointer {
+        Pointer(self.read(offset))
+    }
+
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+/// The key of whoever runs here. Its address is enough, so that 5.10 can do it.
+#[inline(always)]
+pub fn key_of_current() -> u64 {
+    // SAFETY: a helper without preconditions.
+    (unsafe { bpf_get_current_task() }) ^ KEY_SECRET.load()
+}
+
+/// A `task_struct`.
+#[derive(Clone, Copy)]
+pub struct Task(Pointer);
+
+impl Task {
+    #[inline(always)]
+    pub fn new(task: *const u8) -> Task {
+        Task(Pointer(task))
+    }
+
+    /// Writes the number that names the thread in the stream; see `tracer_common::record`.
+    ///
+    /// The verifier forbids bit operations on pointers. What is read back from a ring or a map
+    /// (not from the stack) is a plain number to it.
+    #[inline(always)]
+    pub fn write_key(self, place: &mut u64) {
+        let place = &raw mut *place;
+        // SAFETY: `place` is a valid reference; volatile, so that the number makes the detour.
+        unsafe {
+            place.write_volatile(self.0.address());
+            place.write(place.read_volatile() ^ KEY_SECRET.load());
+        }
+    }
+
+    #[inline(always)]
+    pub fn tid(self) -> u32 {
+        self.0.read(&TASK_PID)
+    }
+
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        self.0.read(&TASK_TGID)
+    }
+
+    /// Whether this is the tracer itself: it too can take the CPU from others, and is named.
+    #[inline(always)]
+    pub fn is_own(self) -> bool {
+        u64::from(self.tgid()) == OWN_TGID.load()
+    }
+
+    #[inline(always)]
+    fn flags(self) -> u32 {
+        self.0.read(&TASK_FLAGS)
+    }
+
+    #[inline(always)]
+    pub fn is_kernel_thread(self) -> bool {
+        self.flags() & PF_KTHREAD != 0
+    }
+
+    /// `TASK_*` bits as they stand now.
+    #[inline(always)]
+    pub fn state(self) -> u32 {
+        self.0.read(&TASK_STATE)
+    }
+
+    #[inline(always)]
+    pub fn nvcsw(self) -> u64 {
+        self.0.read(&TASK_NVCSW)
+    }
+
+    #[inline(always)]
+    pub fn nivcsw(self) -> u64 {
+        self.0.read(&TASK_NIVCSW)
+    }
+
+    /// The number of this thread's last switch-out.
+    #[inline(always)]
+    pub fn seq(self) -> u64 {
+        self.nvcsw().wrapping_add(self.nivcsw())
+    }
+
+    #[inline(always)]
+    pub fn run_delay(self) -> u64 {
+        self.0.read(&TASK_RUN_DELAY)
+    }
+
+    /// By the clock of its run queue; 0 when not stamped.
+    #[inline(always)]
+    pub fn last_queued(self) -> u64 {
+        self.0.read(&TASK_LAST_QUEUED)
+    }
+
+    #[inline(always)]
+    pub fn sum_exec(self) -> u64 {
+        self.0.read(&TASK_SUM_EXEC)
+    }
+
+    #[inline(always)]
+    pub fn mm(self) -> u64 {
+        self.0.read(&TASK_MM)
+    }
+
+    #[inline(always)]
+    pub fn active_mm(self) -> u64 {
+        self.0.read(&TASK_ACTIVE_MM)
+    }
+
+    #[inline(always)]
+    pub fn on_cpu(self) -> bool {
+        self.0.read::<u32>(&TASK_ON_CPU) != 0
+    }
+
+    #[inline(always)]
+    pub fn cpu(self) -> u32 {
+        self.0.read(&TASK_CPU)
+    }
+
+    #[inline(always)]
+    pub fn in_iowait(self) -> bool {
+        has(feature::IOWAIT) && u64::from(self.0.read::<u8>(&TASK_IOWAIT)) & IOWAIT_MASK.load() != 0
+    }
+
+    #[inline(always)]
+    pub fn is_throttled(self) -> bool {
+        has(feature::THROTTLED) && self.0.read::<u8>(&TASK_THROTTLED) != 0
+    }
+
+    /// Two loads: `comm` is 16 bytes on every kernel.
+    #[inline(always)]
+    pub fn comm(self) -> [u8; 16] {
+        let at = TASK_COMM.load();
+        let halves = [self.0.read_at::<u64>(at), self.0.read_at::<u64>(at + 8)];
+        // SAFETY: both are 16 bytes of plain integers.
+        unsafe { core::mem::transmute(halves) }
+    }
+
+    #[inline(always)]
+    pub fn start_time(self) -> u64 {
+        self.0.read(&TASK_START_TIME)
+    }
+
+    /// The thread group of the real parent.
+    #[inline(always)]
+    pub fn ppid(self) -> u32 {
+        Task(self.0.follow(&TASK_REAL_PARENT)).tgid()
+    }
+
+    #[inline(always)]
+    pub fn exit_code(self) -> u32 {
+        self.0.read(&TASK_EXIT_CODE)
+    }
+
+    #[inline(always)]
+    pub fn policy(self) -> u32 {
+        self.0.read(&TASK_POLICY)
+    }
+
+    #[inline(always)]
+    pub fn static_prio(self) -> u32 {
+        self.0.read(&TASK_STATIC_PRIO)
+    }
+
+    #[inline(always)]
+    pub fn rt_priority(self) -> u32 {
+        self.0.read(&TASK_RT_PRIORITY)
+    }
+
+    /// The run queue this thread is on, or was last; of `next` in a switch: that of this CPU.
+    #[inline(always)]
+    pub fn run_queue(self) -> RunQueue {
+        RunQueue(self.0.follow(&TASK_CFS_RQ).follow(&CFS_RQ_RQ))
+    }
+
+    /// The id of its cgroup directory: the unified hierarchy's, or the version 1 cpu controller's.
+    #[inline(always)]
+    pub fn cgroup_id(self) -> u64 {
+        if !reads_cgroups() {
+            return 0;
+        }
+        let set = self.0.follow(&TASK_CGROUPS);
+        let cgroup = if has(feature::CGROUP_V2) {
+            set.follow(&CSS_SET_DFL_CGRP)
+        } else {
+            set.follow(&CSS_SET_SUBSYS).follow(&CSS_CGROUP)
+        };
+        cgroup.follow(&CGROUP_KN).read(&KN_ID)
+    }
+
+    /// The system call this thread is in, with whether it is a 32-bit one. `None` for threads that
+    /// never are in one and on kernels that cannot tell; -1 stands there after an interrupt.
+    #[inline(always)]
+    pub fn syscall(self) -> Option<(u32, bool)> {
+        if !has(feature::SYSCALL) || self.flags() & (PF_KTHREAD | PF_IO_WORKER) != 0 {
+            return None;
+        }
+        // SAFETY: a helper that takes any task.
+        let regs = unsafe { bpf_task_pt_regs(self.0.0.cast_mut().cast()) } as *const u8;
+        let number: u64 = Pointer(regs).read(&PT_REGS_ORIG_AX);
+        // Also refuses -1. Real numbers are far below; the x32 bit is above.
+        if number > 0xffff {
+            return None;
+        }
+        let compat = has(feature::COMPAT)
+            && self.0.read::<u32>(&TASK_THREAD_STATUS) & TS_COMPAT != 0;
+        Some((number as u32, compat))
+    }
+
+    /// The flags of a `Thread` record that do not depend on when it is taken.
+    #[inline(always)]
+    pub fn thread_flags(self) -> u16 {
+        let flags = self.flags();
+        let state = self.state();
+        let mut answer = 0;
+        if flags & PF_KTHREAD != 0 {
+            answer |= thread_flags::KERNEL_THREAD;
+        } else if flags & PF_IO_WORKER != 0 {
+            answer |= thread_flags::IO_WORKER;
+        }
+        if state & TASK_DEAD != 0 {
+            answer |= thread_flags::DEAD;
+        }
+        if state & TASK_NEW != 0 {
+            answer |= thread_flags::UNBORN;
+        }
+        if self.in_iowait() {
+            answer |= thread_flags::IOWAIT;
+        }
+        if self.is_own() {
+            answer |= thread_flags::OWN;
+        }
+        if reads_cgroups() {
+            answer |= thread_flags::CGROUP;
+        }
+        if has(feature::STEAL) {
+            answer |= thread_flags::STEAL;
+        }
+        answer
+    }
+}
+
+/// A `struct rq`.
+#[derive(Clone, Copy)]
+pub struct RunQueue(Pointer);
+
+impl RunQueue {
+    #[inline(always)]
+    pub fn clock(self) -> u64 {
+        self.0.read(&RQ_CLOCK)
+    }
+
+    #[inline(always)]
+    pub fn clock_task(self) -> u64 {
+        self.0.read(&RQ_CLOCK_TASK)
+    }
+
+    #[inline(always)]
+    pub fn nr_running(self) -> u32 {
+        self.0.read(&RQ_NR_RUNNING)
+    }
+
+    #[inline(always)]
+    pub fn steal(self) -> u64 {
+        if has(feature::STEAL) { self.0.read(&RQ_STEAL) } else { 0 }
+    }
+}

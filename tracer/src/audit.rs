@@ -1,0 +1,207 @@
+//! The same sums as the ledger's, from the first certain sight of a thread to the last one of the
+//! kernel's counters, and what they come to against those counters.
+//!
+//! The kernel's counters cannot be read at the edges of the window: a running thread's counters
+//! move. So each thread is compared between two points that both sides know by number, the switch
+//! sequence, and the difference is carried over to the window.
+
+use crate::{
+    model::{CheckSource, Counters, Doing, Nanos, Span, Timestamp, WaitBegan},
+    report::{CheckedField, KernelCounters, KernelSource, KnownError, Mismatch, Totals},
+};
+
+#[derive(Clone, Debug)]
+pub struct Audit {
+    from: Timestamp,
+    base: Counters,
+    sums: Sums,
+    outcome: Option<Outcome>,
+}
+
+/// Since the baseline.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    voluntary: u64,
+    involuntary: u64,
+    /// Net of what the kernel does not count.
+    run: Nanos,
+    wait: Nanos,
+    /// Of a wait open at the baseline, the part the kernel credits later and that lies before.
+    wait_before: Nanos,
+    involuntary_waits: u64,
+    /// Waits the kernel did not stamp, as far as it missed them.
+    uncounted: Nanos,
+    /// What the kernel credited beyond the time since the wake-up.
+    counted_sleep: Nanos,
+}
+
+/// The kernel's growth less ours.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    source: CheckSource,
+    voluntary: i128,
+    involuntary: i128,
+    run: i128,
+    wait: i128,
+    sums: Sums,
+}
+
+/// What passes as equal: two clocks, and counters that move at ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    /// One timer tick, the step of `sum_exec_runtime`.
+    pub tick: Nanos,
+}
+
+impl Audit {
+    pub fn new(from: Timestamp, base: Counters) -> Audit {
+        Audit { from, base, sums: Sums::default(), outcome: None }
+    }
+
+    pub fn span(&mut self, span: &Span) {
+        let from = span.from.max(self.from);
+        if span.to < from {
+            return;
+        }
+        let length = span.to.since(from);
+        match span.doing {
+            Doing::Run { lag, .. } => {
+                self.sums.run += length - share(lag, length, span.to.since(span.from));
+            }
+            Doing::Wait { began, credit, stamped } => {
+                self.sums.wait += length;
+                let whole = span.to.since(span.from);
+                if span.open || span.from < self.from {
+                    self.sums.wait_before += credit - length;
+                } else if !stamped {
+                    self.sums.uncounted += whole - credit;
+                } else if began == WaitBegan::Woken {
+                    self.sums.counted_sleep += credit - whole;
+                }
+                if began != WaitBegan::Woken {
+                    self.sums.involuntary_waits += 1;
+                }
+            }
+            Doing::Off { .. } | Doing::Unknown => {}
+        }
+    }
+
+    pub fn heal(&mut self, run: Nanos, wait: Nanos) {
+        self.sums.run += run;
+        self.sums.wait += wait;
+    }
+
+    pub fn switch_out(&mut self, at: Timestamp, voluntary: u64, involuntary: u64) {
+        // A baseline taken at a switch-out has counted that one.
+        if at > self.from {
+            self.sums.voluntary += voluntary;
+            self.sums.involuntary += involuntary;
+        }
+    }
+
+    /// The kernel's counters at a point that the sums have reached as well.
+    pub fn check(
+        &mut self,
+        at: Timestamp,
+        counters: Counters,
+        running_since: Option<Timestamp>,
+        lag: Nanos,
+        source: CheckSource,
+    ) {
+        let mut sums = self.sums;
+        if let Some(since) = running_since {
+            let length = at.since(since.max(self.from));
+            sums.run += length - share(lag, length, at.since(since));
+        }
+        let less = |kernel: u64, base: u64, ours: u64| {
+            i128::from(kernel) - i128::from(base) - i128::from(ours)
+        };
+        self.outcome = Some(Outcome {
+            source,
+            voluntary: less(counters.nvcsw, self.base.nvcsw, sums.voluntary),
+            involuntary: less(counters.nivcsw, self.base.nivcsw, sums.involuntary),
+            run: less(counters.sum_exec.0, self.base.sum_exec.0, sums.run.0),
+            wait: less(
+                counters.run_delay.0,
+                self.base.run_delay.0 + sums.wait_before.0,
+                sums.wait.0,
+            ),
+            sums,
+        });
+    }
+
+    /// The part of all waits that the kernel's counter missed.
+    pub fn uncounted(&self) -> Nanos {
+        self.sums.uncounted
+    }
+
+    pub fn source(&self) -> Option<CheckSource> {
+        Some(self.outcome?.source)
+    }
+
+    /// The kernel's counters over the window: `net_run` is the window's run time less what the
+    /// kernel does not count.
+    pub fn kernel(&self, totals: &Totals, net_run: Nanos) -> Option<KernelCounters> {
+        let outcome = self.outcome?;
+        let moved = |ours: u64, by: i128| u64::try_from(i128::from(ours) + by).unwrap_or(0);
+        Some(KernelCounters {
+            source: match outcome.source {
+                CheckSource::Snapshot => KernelSource::Snapshot,
+                CheckSource::LastRecord => KernelSource::LastRecord,
+            },
+            voluntary: moved(totals.voluntary, outcome.voluntary),
+            involuntary: moved(totals.involuntary, outcome.involuntary),
+            run: Nanos(moved(net_run.0, outcome.run)),
+            wait: Nanos(moved(totals.wait.0, outcome.wait)),
+        })
+    }
+
+    /// Where the kernel's counters and ours differ by more than two clocks and ticks explain.
+    pub fn mismatches(
+        &self,
+        tid: u32,
+        totals: &Totals,
+        net_run: Nanos,
+        tolerance: Tolerance,
+    ) -> Vec<Mismatch> {
+        let (Some(outcome), Some(kernel)) = (self.outcome, self.kernel(totals, net_run)) else {
+            return Vec::new();
+        };
+        let mut mismatches = Vec::new();
+        let mut differ = |field, ours, kernel, reason| {
+            mismatches.push(Mismatch { tid, field, ours, kernel, reason });
+        };
+        if outcome.voluntary != 0 {
+            differ(CheckedField::Voluntary, totals.voluntary, kernel.voluntary, None);
+        }
+        if outcome.involuntary != 0 {
+            differ(CheckedField::Involuntary, totals.involuntary, kernel.involuntary, None);
+        }
+        let sums = outcome.sums;
+        let run_slack = (sums.run.0 / 100).max(2 * tolerance.tick.0);
+        if outcome.run.unsigned_abs() > u128::from(run_slack) {
+            differ(CheckedField::Run, net_run.0, kernel.run.0, None);
+        }
+        let wait_slack = (sums.wait.0 / 1000).max(50_000) + 100 * sums.involuntary_waits;
+        if outcome.wait.unsigned_abs() > u128::from(wait_slack) {
+            let known = i128::from(sums.counted_sleep.0) - i128::from(sums.uncounted.0);
+            let rest = (outcome.wait - known).unsigned_abs();
+            let reason = (rest <= u128::from(wait_slack)).then_some(if known > 0 {
+                KnownError::KernelCountedSleep
+            } else {
+                KnownError::KernelMissedWait
+            });
+            differ(CheckedField::Wait, totals.wait.0, kernel.wait.0, reason);
+        }
+        mismatches
+    }
+}
+
+/// The share of `amount` that falls on `part` of `whole`.
+pub fn share(amount: Nanos, part: Nanos, whole: Nanos) -> Nanos {
+    if part >= whole {
+        return amount;
+    }
+    let scaled = u128::from(amount.0) * u128::from(part.0) / u128::from(whole.0.max(1));
+    Nanos(u64::try_from(scaled).unwrap_or(u64::MAX))
+}

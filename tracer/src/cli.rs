@@ -1,0 +1,244 @@
+//! The command line as types. A command or flag is here only once it works.
+
+pub mod usage;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use regex::bytes::Regex;
+
+pub use crate::output::Format;
+
+/// Show who took the CPU from whom, and prove that nothing is missing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tracer",
+    version,
+    arg_required_else_help = false,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 this machine or user cannot trace \
+    (`tracer doctor` says why), 4 the report disagrees with the kernel."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(Box<RunOptions>),
+    Doctor(DoctorOptions),
+    /// Write the files that belong to an installation.
+    #[command(hide = true)]
+    Generate(GenerateOptions),
+    /// Play a known pattern of threads and processes, something to trace.
+    #[command(hide = true)]
+    Workload(WorkloadArguments),
+}
+
+/// Trace the scheduler: account every context switch to threads and processes, then report.
+///
+/// Ends when the duration is over, the target is gone, or on SIGINT or SIGTERM: the first one
+/// finishes and reports, a second one stops at once.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Durations: 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h). Sizes: 64KiB, 64MiB (B, KiB, MiB, GiB).\n\
+    With a COMMAND, the exit status is the command's own (128+N when signal N ended it; 127 not found, \
+    126 not executable)."
+)]
+pub struct RunOptions {
+    /// Stop after this time [default: until the target is gone or a signal arrives]
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+
+    /// Show an intermediate report this often, at least 10ms [default: 1s on a terminal, else none]
+    #[arg(long, value_name = "D", value_parser = values::interval)]
+    pub interval: Option<Duration>,
+
+    /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = values::buffer)]
+    pub buffer: u64,
+
+    /// Ended threads kept apart; the oldest beyond it are summed up in their process
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_threads: u32,
+
+    /// Show command lines (they may hold secrets)
+    #[arg(long)]
+    pub cmdline: bool,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+
+    /// Write the report here instead of standard output; a regular file is replaced once the report is whole
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Tell on standard error what is loaded, attached and drained
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    // Last: its heading would go on to what follows it.
+    #[command(flatten)]
+    pub target: TargetOptions,
+}
+
+/// Whom to trace: the union of all that is given; nothing is the whole system.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Target (the union of these; none: the whole system)")]
+pub struct TargetOptions {
+    /// A process, all its threads and its descendants; several: 1,2 or repeated
+    #[arg(long = "pid", value_name = "PID", value_delimiter = ',', value_parser = values::pid)]
+    pub pids: Vec<u32>,
+
+    /// One thread; several: 1,2 or repeated
+    #[arg(long = "tid", value_name = "TID", value_delimiter = ',', value_parser = values::pid)]
+    pub tids: Vec<u32>,
+
+    /// Threads whose name matches this regular expression (anywhere in it; use ^ and $ to anchor); repeatable
+    #[arg(long = "comm", value_name = "REGEX", value_parser = values::regex)]
+    pub comms: Vec<Regex>,
+
+    /// A cgroup and all below it: as in /proc/PID/cgroup, or a directory below /sys/fs/cgroup; repeatable
+    #[arg(long = "cgroup", value_name = "PATH")]
+    pub cgroups: Vec<PathBuf>,
+
+    /// Follow neither the descendants of the targets nor the threads they create
+    #[arg(long)]
+    pub no_children: bool,
+
+    /// Start this command and trace it from its first instruction
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+impl TargetOptions {
+    pub fn is_whole_system(&self) -> bool {
+        self.pids.is_empty()
+            && self.tids.is_empty()
+            && self.comms.is_empty()
+            && self.cgroups.is_empty()
+            && self.command.is_empty()
+    }
+}
+
+/// Say what this machine allows, what is missing, what is lost without it, and the remedy.
+///
+/// Changes nothing. Exit status 3 when a requirement is missing, without which nothing can be traced.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorOptions {
+    /// What to write
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Table)]
+    pub format: DoctorFormat,
+}
+
+/// What `doctor` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// One entry a requirement
+    Table,
+    /// One JSON object, schema tracer.doctor.v1
+    Json,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct GenerateOptions {
+    #[command(subcommand)]
+    pub what: Generate,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Generate {
+    /// Write the man pages into DIR
+    Man {
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Write the completions of SHELL to standard output
+    Completions {
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct WorkloadArguments {
+    /// Name of the pattern
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// How long to play it [default: depends on the pattern]
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+
+    /// How many of whatever the pattern consists of [default: depends on the pattern]
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn run(arguments: &[&str]) -> Result<RunOptions, clap::Error> {
+        let cli = Cli::try_parse_from(["tracer", "run"].iter().chain(arguments))?;
+        match cli.command {
+            Command::Run(options) => Ok(*options),
+            other => unreachable!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_is_the_whole_system_with_the_defaults() {
+        let options = run(&[]).expect("valid");
+        assert!(options.target.is_whole_system());
+        assert_eq!(options.buffer, 4 << 20);
+        assert_eq!(options.format, Format::Table);
+        assert_eq!((options.duration, options.interval), (None, None));
+    }
+
+    #[test]
+    fn a_target_is_a_union() {
+        let options = run(&[
+            "--pid", "1,2", "--pid", "3", "--tid", "4", "--comm", "^a", "--", "sh", "-c", "x",
+        ]);
+        let target = options.expect("valid").target;
+        assert_eq!(target.pids, [1, 2, 3]);
+        assert_eq!(target.tids, [4]);
+        assert_eq!(target.command, ["sh", "-c", "x"]);
+        assert!(!target.is_whole_system());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for arguments in [
+            &["--pid", "0"][..],
+            &["--pid", "-1"],
+            &["--pid", "x"],
+            &["--duration", "0"],
+            &["--comm", "("],
+            &["--buffer", "1KiB"],
+            &["--format", "xml"],
+            &["--slower", "1ms"],
+            &["ls"],
+        ] {
+            assert_eq!(
+                run(arguments).expect_err("refused").exit_code(),
+                2,
+                "{arguments:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One command per file; here: which one, and what its errors mean for the exit status.
+
+#[cfg(target_os = "linux")]
+pub mod doctor;
+pub mod generate;
+#[cfg(target_os = "linux")]
+pub mod run;
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command, WorkloadArguments};
+use crate::output::terminal;
+use crate::workload::{self, WorkloadOptions};
+
+/// Errors that decide the exit status. All others end with 1.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Found wrong only after the command line was read.
+    #[error("{0}")]
+    Usage(String),
+    /// This machine or user cannot trace: the text of a `kernel::preflight::Refusal`.
+    #[error("{0}")]
+    Refused(String),
+    /// The report disagrees with the kernel without a reason.
+    #[error("{0}")]
+    Invalid(String),
+    /// The command to trace could not be started: 127 not found, 126 not executable.
+    #[error("{message}")]
+    NotStarted { status: u8, message: String },
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            Failure::Refused(_) => 3,
+            Failure::Invalid(_) => 4,
+            Failure::NotStarted { status, .. } => *status,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl From<crate::kernel::preflight::Refusal> for Failure {
+    fn from(refusal: crate::kernel::preflight::Refusal) -> Failure {
+        Failure::Refused(refusal.to_string())
+    }
+}
+
+pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        #[cfg(target_os = "linux")]
+        Command::Run(options) => run::run(*options),
+        #[cfg(target_os = "linux")]
+        Command::Doctor(options) => doctor::run(&options),
+        #[cfg(not(target_os = "linux"))]
+        Command::Run(_) | Command::Doctor(_) => Err(Failure::Refused(
+            "trace the scheduler: only Linux can be traced; run tracer there".to_owned(),
+        )
+        .into()),
+        Command::Generate(options) => generate::run(&options.what).map(|()| ExitCode::SUCCESS),
+        Command::Workload(WorkloadArguments {
+            name,
+            duration,
+            count,
+        }) => {
+            let options = WorkloadOptions {
+                name,
+                duration,
+                count,
+            };
+            workload::run(&options).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let failure = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Failure>());
+    failure.map_or(1, Failure::exit_code)
+}
+
+/// The reader of our output went away: it has seen all it wanted.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        // serde_json hides the cause but tells its kind.
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        kind.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// What follows `error: `: one line, only a refusal lists one obstacle a line. Clean for a terminal.
+pub fn message(error: &anyhow::Error) -> String {
+    let refused = error
+        .chain()
+        .any(|cause| matches!(cause.downcast_ref(), Some(Failure::Refused(_))));
+    let text = format!("{error:#}");
+    if !refused {
+        return one_line(&text);
+    }
+    let lines: Vec<String> = text.lines().map(clean).collect();
+    lines.join("\n")
+}
+
+/// Joins lines by a space and escapes what a terminal would obey.
+pub fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    clean(&lines.join(" "))
+}
+
+/// Our own text, with names in it that may be escaped already: backslashes stay single.
+fn clean(text: &str) -> String {
+    let escaped: Vec<String> = text
+        .split('\\')
+        .map(|part| terminal(part.as_bytes()))
+        .collect();
+    escaped.join("\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn the_exit_status_is_found_below_any_context() {
+        let refused =
+            anyhow::Error::from(Failure::Refused("no".to_owned())).context("load the programs");
+        assert_eq!(exit_code(&refused), 3);
+        assert_eq!(
+            exit_code(
+                &Failure::NotStarted {
+                    status: 127,
+                    message: String::new()
+                }
+                .into()
+            ),
+            127
+        );
+        assert_eq!(exit_code(&anyhow!("anything")), 1);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_recognised() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(
+            &anyhow::Error::from(broken()).context("write the report")
+        ));
+        assert!(is_broken_pipe(&serde_json::Error::io(broken()).into()));
+        assert!(!is_broken_pipe(
+            &io::Error::from(io::ErrorKind::StorageFull).into()
+        ));
+    }
+
+    #[test]
+    fn errors_are_one_clean_line_and_refusals_a_clean_block() {
+        let error = Err::<(), _>(anyhow!("line\nbreak \u{1b}[2J"))
+            .context("do it")
+            .expect_err("it failed");
+        assert!(!message(&error).chars().any(char::is_control));
+        let refused: anyhow::Error = Failure::Refused("cannot\n  a \u{7}\n  b".to_owned()).into();
+        assert_eq!(message(&refused).lines().count(), 3);
+        assert!(!message(&refused).contains('\u{7}'));
+    }
+}

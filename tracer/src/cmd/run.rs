@@ -1,0 +1,312 @@
+//! `tracer run`: one loop over the rings, the clock, signals and the command.
+
+use std::{
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rustix::{
+    process::Signal,
+    time::{ClockId, clock_gettime},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep_until},
+};
+use tracer_common::record::kind;
+
+use crate::{
+    audit::Tolerance,
+    cli::RunOptions,
+    cmd::{Failure, run::{pace::Pace, target::Resolved}},
+    command::{Running, Waiting},
+    host::Host,
+    kernel::{
+        host::{StealSample, host},
+        preflight, procfs,
+        session::{self, Session, edge},
+    },
+    model::{Nanos, Timestamp},
+    output::{self, Format, Style, file::Output},
+    pipeline::{Pipeline, Settings},
+    report::{Cost, EndReason, Report, Verdict},
+    summary::Outside,
+};
+
+mod pace;
+mod target;
+
+/// How long an event may be held for ordering. Between the stamp of a record and its reservation
+/// lie some 100 ns, unless the hypervisor takes the CPU away just then, for milliseconds.
+const REORDER_WINDOW: Nanos = Nanos(50_000_000);
+
+/// How long records are taken after the window's end, so that waits which cross it find their end.
+const TAIL: Duration = Duration::from_millis(50);
+
+pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
+    if options.format == Format::Json && options.interval.is_some() {
+        let text = "--interval needs --format table or ndjson: json is one document";
+        return Err(Failure::Usage(text.to_owned()).into());
+    }
+    let preflight = preflight::check();
+    if let Some(refusal) = preflight.refusal() {
+        return Err(Failure::from(refusal).into());
+    }
+    let fields = preflight.fields.unwrap_or_default();
+    let target = target::resolve(&options.target)?;
+    let command = match options.target.command.as_slice() {
+        [] => None,
+        // Before the runtime, so that the child is the copy of a process with one thread.
+        command => Some(Waiting::fork(command)?),
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the event loop")?
+        .block_on(trace(&options, &fields, target, command))
+}
+
+async fn trace(
+    options: &RunOptions,
+    fields: &crate::kernel::fields::Fields,
+    target: Resolved,
+    command: Option<Waiting>,
+) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::install()?;
+    let mut host = host();
+    let steal = StealSample::read();
+    let mut output = Output::open(options.output.as_deref())?;
+    let mut session = Session::start(
+        fields,
+        &session::Options {
+            buffer: options.buffer.next_power_of_two(),
+            cgroups: target.hierarchy,
+            verbose: options.verbose,
+        },
+    )
+    .map_err(Failure::from)?;
+
+    let mut asked = target.target;
+    if let Some(command) = &command {
+        asked.pids.push(command.pid());
+    }
+    let can_end = asked.can_end() && command.is_none();
+    let interval = interval(options);
+    let mut pipeline = Pipeline::new(Settings {
+        facts: session.facts().clone(),
+        target: asked,
+        // An unknown tick is taken for the slowest that is built.
+        tolerance: Tolerance { tick: Nanos(1_000_000_000 / host.hz.unwrap_or(100)) },
+        max_threads: options.max_threads as usize,
+        intervals: interval.is_some(),
+    });
+
+    for record in session.snapshot(kind::THREAD).map_err(Failure::from)?.records() {
+        pipeline.push(record);
+    }
+    let began = now();
+    let started = jiff::Timestamp::now();
+    pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
+    let mut command = command.map(Waiting::release).transpose()?;
+
+    let deadline = options.duration.map(|duration| Instant::now() + duration);
+    let style = style(options);
+    let mut intervals = interval.map(|every| Intervals { every, next: began_plus(began, every) });
+    let mut pace = Pace::new(options.buffer);
+    let mut terminated = false;
+    let end_reason = loop {
+        let drained_from = now();
+        let drained = session.drain(|record| pipeline.push(record));
+        if drained.complete {
+            let certain = drained_from.before(REORDER_WINDOW);
+            while let Some(intervals) = &mut intervals
+                && intervals.next <= certain
+            {
+                pipeline.advance(intervals.next);
+                let outside = Outside { missed_events: session.missed().unwrap_or(0), ..Outside::default() };
+                if let Some(mut report) = pipeline.interval_report(intervals.next, &outside) {
+                    report.window.started = Some(started.to_string());
+                    output.render(|out| output::report(options.format, &host, &report, &style, out))?;
+                }
+                intervals.next = began_plus(intervals.next, intervals.every);
+            }
+            pipeline.advance(certain);
+        }
+        if can_end && certain_after(drained_from, began) && !pipeline.target_lives() {
+            break EndReason::TargetExit;
+        }
+        if output.is_closed() {
+            break EndReason::Signal;
+        }
+        let next_drain = Instant::now() + pace.after(drained);
+        tokio::select! {
+            () = sleep_until(next_drain) => {}
+            asked = session.rings().asked() => asked.context("wait for the rings")?,
+            () = at(deadline) => break EndReason::Duration,
+            ended = ended(command.as_ref()) => {
+                ended.context("wait for the command")?;
+                break EndReason::TargetExit;
+            }
+            received = signals.next() => {
+                terminated = received == Signal::TERM;
+                break EndReason::Signal;
+            }
+        }
+    };
+    if terminated && let Some(command) = &command {
+        command.signal(Signal::TERM);
+    }
+
+    // From here on a second signal stops at once.
+    let finish = async {
+        for record in session.snapshot(kind::THREAD_END).map_err(Failure::from)?.records() {
+            pipeline.push(record);
+        }
+        let ended = now();
+        pipeline.push(&edge(kind::WINDOW_END, ended.0));
+        let tail_ends = Instant::now() + TAIL;
+        while Instant::now() < tail_ends {
+            let drained = session.drain(|record| pipeline.push(record));
+            sleep_until(tail_ends.min(Instant::now() + pace.after(drained))).await;
+        }
+        let counted = session.counted().map_err(Failure::from)?;
+        let missed = session.missed();
+        session.detach();
+        while !session.drain(|record| pipeline.push(record)).complete {}
+        let outside = Outside {
+            end_reason: Some(end_reason),
+            lost_records: Some(counted.lost),
+            missed_events: missed.unwrap_or(0),
+        };
+        let mut report = pipeline.finish(ended, &outside);
+        report.window.started = Some(started.to_string());
+        report.cost = cost(counted.events);
+        target::describe_processes(&mut report, &target.cgroups, options.cmdline);
+        host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
+        write(output, options, &host, &report, &style)?;
+        let status = match &mut command {
+            Some(command) => {
+                while tokio::time::timeout(Duration::from_secs(3600), command.ended()).await.is_err() {}
+                Some(command.status().context("wait for the command")?)
+            }
+            None => None,
+        };
+        verdict(&report, status)
+    };
+    tokio::select! {
+        done = finish => done,
+        received = signals.next() => Ok(ExitCode::from(128 + received.as_raw() as u8)),
+    }
+}
+
+struct Intervals {
+    every: Duration,
+    next: Timestamp,
+}
+
+fn began_plus(began: Timestamp, every: Duration) -> Timestamp {
+    Timestamp(began.0.saturating_add(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+/// Whether the stream has been told beyond `began`.
+fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
+    drained_from.before(REORDER_WINDOW) > began
+}
+
+/// `CLOCK_MONOTONIC`, the clock of the records.
+fn now() -> Timestamp {
+    let time = clock_gettime(ClockId::Monotonic);
+    Timestamp(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// Asked for, or each second where somebody watches.
+fn interval(options: &RunOptions) -> Option<Duration> {
+    let watched = options.format == Format::Table
+        && options.output.is_none()
+        && rustix::termios::isatty(std::io::stdout());
+    options.interval.or(watched.then_some(Duration::from_secs(1)))
+}
+
+fn style(options: &RunOptions) -> Style {
+    let terminal = options.output.is_none() && rustix::termios::isatty(std::io::stdout());
+    let width = rustix::termios::tcgetwinsize(std::io::stdout())
+        .ok()
+        .filter(|_| terminal)
+        .map(|size| usize::from(size.ws_col));
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Style { cmdline: options.cmdline, ..Style::for_terminal(width, terminal, no_color) }
+}
+
+fn cost(kernel_events: u64) -> Cost {
+    Cost {
+        kernel_events,
+        kernel_ns_per_event: None,
+        method: "the collector's own CPU time; that of the kernel programs is not measured".to_owned(),
+        collector_cpu: procfs::own_cpu(),
+        collector_max_rss_bytes: procfs::own_peak_rss_bytes().unwrap_or(0),
+        cpu_percent_of_one: None,
+        cpu_percent_of_machine: None,
+    }
+}
+
+fn write(
+    mut output: Output,
+    options: &RunOptions,
+    host: &Host,
+    report: &Report,
+    style: &Style,
+) -> anyhow::Result<()> {
+    output.render(|out| output::report(options.format, host, report, style, out))?;
+    output.finish()
+}
+
+/// The command's status is ours; without one, an invalid report is an error of its own.
+fn verdict(report: &Report, status: Option<u8>) -> anyhow::Result<ExitCode> {
+    if let Some(status) = status {
+        return Ok(ExitCode::from(status));
+    }
+    if report.quality.verdict == Verdict::Invalid {
+        let why = report.quality.reasons.first().cloned().unwrap_or_default();
+        return Err(Failure::Invalid(format!("the report is invalid: {why}")).into());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Never without a deadline.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Never without a command.
+async fn ended(command: Option<&Running>) -> std::io::Result<()> {
+    match command {
+        Some(command) => command.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn install() -> anyhow::Result<Signals> {
+        let on = |kind| signal(kind).context("handle signals");
+        Ok(Signals {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.terminate.recv() => Signal::TERM,
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Bytes to events.
+//!
+//! In: one record as the kernel wrote it. Out: an [`Event`], or `None` for what this build does not
+//! know (it is counted, and stepped over by its length). Any bytes are allowed; nothing here fails.
+
+use bytes::Buf;
+use tracer_common::record::{self, kind, next_kind, switch_flags, thread_flags};
+
+use crate::model::{
+    Birth, Comm, Counters, Cpu, Event, Key, Nanos, NextKind, OffState, Posture, Priority, Side, Switch,
+    SwitchOut, Syscall, ThreadInfo, Timestamp, What,
+};
+
+/// `TASK_*`, include/linux/sched.h; the numbers below 0x100 have not moved since 4.14.
+mod task_state {
+    pub const UNINTERRUPTIBLE: u32 = 0x2;
+    pub const STOPPED: u32 = 0x4;
+    pub const TRACED: u32 = 0x8;
+    pub const DEAD: u32 = 0x80;
+    pub const NOLOAD: u32 = 0x400;
+    /// `TASK_RTLOCK_WAIT`, 5.15 and later.
+    pub const RTLOCK_WAIT: u32 = 0x1000;
+    /// `TASK_FROZEN`, 6.1 and later.
+    pub const FROZEN: u32 = 0x8000;
+}
+
+/// The static priority of nice 0: `DEFAULT_PRIO`, include/linux/sched/prio.h.
+const DEFAULT_PRIO: i64 = 120;
+
+/// One record. Trailing bytes of a longer (newer) record are ignored.
+pub fn decode(mut bytes: &[u8]) -> Option<Event> {
+    let buf = &mut bytes;
+    if buf.remaining() < size_of::<record::Header>() {
+        return None;
+    }
+    let at = Timestamp(buf.get_u64_ne());
+    let kind = buf.get_u16_ne();
+    let len = usize::from(buf.get_u16_ne());
+    let cpu = Cpu(buf.get_u16_ne());
+    let flags = buf.get_u16_ne();
+    let body = buf.get(..len.checked_sub(size_of::<record::Header>())?)?;
+    let what = decode_body(kind, flags, body)?;
+    Some(Event { at, cpu, what })
+}
+
+fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
+    let needed = match kind {
+        kind::SWITCH => size_of::<record::Switch>(),
+        kind::WAKING => size_of::<record::Waking>(),
+        kind::WAKEUP_NEW => size_of::<record::WakeupNew>(),
+        kind::MIGRATE => size_of::<record::Migrate>(),
+        kind::NEWTASK | kind::THREAD | kind::THREAD_END => size_of::<record::Thread>(),
+        kind::FORK => size_of::<record::Fork>(),
+        kind::EXEC => size_of::<record::Exec>(),
+        kind::EXIT => size_of::<record::Exit>(),
+        kind::RENAME => size_of::<record::Rename>(),
+        kind::LOST => size_of::<record::Lost>(),
+        kind::WINDOW_BEGIN | kind::WINDOW_END => size_of::<record::Header>(),
+        _ => return None,
+    };
+    if body.remaining() + size_of::<record::Header>() < needed {
+        return None;
+    }
+    let buf = &mut body;
+    Some(match kind {
+        kind::SWITCH => What::Switch(switch(flags, buf)),
+        kind::WAKING => What::Waking {
+            task: Key(buf.get_u64_ne()),
+            tid: buf.get_u32_ne(),
+            current_tid: buf.get_u32_ne(),
+            own: flags & record::waking_flags::OWN != 0,
+        },
+        kind::WAKEUP_NEW => {
+            What::WakeupNew { task: Key(buf.get_u64_ne()), tid: buf.get_u32_ne() }
+        }
+        kind::MIGRATE => What::Migrate {
+            task: Key(buf.get_u64_ne()),
+            tid: buf.get_u32_ne(),
+            to: Cpu(buf.get_u32_ne() as u16),
+        },
+        kind::NEWTASK => {
+            let (child, birth) = thread(flags, buf);
+            What::Newtask { child: Box::new(child), birth }
+        }
+        kind::THREAD => What::Seen(Box::new(thread(flags, buf).0)),
+        kind::THREAD_END => What::SeenAtEnd(Box::new(thread(flags, buf).0)),
+        kind::FORK => {
+            let _parent = buf.get_u64_ne();
+            let child = Key(buf.get_u64_ne());
+            let parent_tid = buf.get_u32_ne();
+            What::Fork { child, child_tid: buf.get_u32_ne(), parent_tid }
+        }
+        kind::EXEC => What::Exec {
+            task: Key(buf.get_u64_ne()),
+            tid: buf.get_u32_ne(),
+            old_tid: buf.get_u32_ne(),
+            comm: comm(buf),
+        },
+        kind::EXIT => {
+            let task = Key(buf.get_u64_ne());
+            let tid = buf.get_u32_ne();
+            let exit_code = buf.get_u32_ne();
+            let priority = priority(buf);
+            let _reserved = buf.get_u32_ne();
+            What::Exit { task, tid, exit_code, priority, comm: comm(buf) }
+        }
+        kind::RENAME => {
+            let task = Key(buf.get_u64_ne());
+            let tid = buf.get_u32_ne();
+            let _reserved = buf.get_u32_ne();
+            What::Rename { task, tid, comm: comm(buf) }
+        }
+        kind::LOST => {
+            let probe = buf.get_u32_ne();
+            let _reserved = buf.get_u32_ne();
+            What::Lost { probe, total: buf.get_u64_ne() }
+        }
+        kind::WINDOW_BEGIN => What::WindowBegin,
+        _ => What::WindowEnd,
+    })
+}
+
+/// `buf` holds a whole `record::Switch` without its header.
+fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
+    let has = |bit| flags & bit != 0;
+    let prev_key = Key(buf.get_u64_ne());
+    let next_key = Key(buf.get_u64_ne());
+    let prev = Side { key: prev_key, tid: buf.get_u32_ne(), own: has(switch_flags::PREV_OWN) };
+    let next = Side { key: next_key, tid: buf.get_u32_ne(), own: has(switch_flags::NEXT_OWN) };
+    let counters = counters(buf);
+    let next_run_delay = Nanos(buf.get_u64_ne());
+    let next_wait = Nanos(buf.get_u64_ne());
+    let next_seq = buf.get_u32_ne();
+    let state = buf.get_u32_ne();
+    let steal = Nanos(buf.get_u64_ne());
+    let clock_lag = Nanos(buf.get_u64_ne());
+    let syscall = buf.get_u32_ne();
+    Switch {
+        prev,
+        next,
+        counters,
+        out: switch_out(flags, state),
+        preempt: has(switch_flags::PREEMPT),
+        stamped: state == 0 || (has(switch_flags::RUNNABLE) && !has(switch_flags::PREEMPT)),
+        throttled: has(switch_flags::THROTTLED),
+        syscall: has(switch_flags::SYSCALL)
+            .then(|| named(syscall, has(switch_flags::COMPAT))),
+        next_kind: match (flags & switch_flags::NEXT_KIND_MASK) >> switch_flags::NEXT_KIND_SHIFT {
+            next_kind::IDLE => NextKind::Idle,
+            next_kind::KERNEL_THREAD => NextKind::KernelThread,
+            next_kind::SAME_PROCESS => NextKind::SameProcess,
+            _ => NextKind::OtherProcess,
+        },
+        address_space_change: has(switch_flags::ADDRESS_SPACE),
+        next_run_delay,
+        next_wait: has(switch_flags::NEXT_QUEUED).then_some(next_wait),
+        next_seq,
+        steal: has(switch_flags::STEAL).then_some(steal),
+        clock_lag,
+        nr_running: buf.get_u32_ne(),
+    }
+}
+
+/// `buf` holds a whole `record::Thread` without its header.
+fn thread(flags: u16, buf: &mut &[u8]) -> (ThreadInfo, Birth) {
+    let has = |bit| flags & bit != 0;
+    let key = Key(buf.get_u64_ne());
+    let tid = buf.get_u32_ne();
+    let tgid = buf.get_u32_ne();
+    let ppid = buf.get_u32_ne();
+    let state = buf.get_u32_ne();
+    let start = Timestamp(buf.get_u64_ne());
+    let counters = counters(buf);
+    let cgroup = buf.get_u64_ne();
+    let clone_flags = buf.get_u64_ne();
+    let parent = Key(buf.get_u64_ne());
+    let comm = comm(buf);
+    let priority = priority(buf);
+    let cpu = Cpu(buf.get_u32_ne() as u16);
+    let syscall = buf.get_u32_ne();
+    let parent_tid = buf.get_u32_ne();
+    let steal = Nanos(buf.get_u64_ne());
+    let clock_lag = Nanos(buf.get_u64_ne());
+    let info = ThreadInfo {
+        key,
+        tid,
+        tgid,
+        ppid,
+        start,
+        comm,
+        counters,
+        cgroup: has(thread_flags::CGROUP).then_some(cgroup),
+        priority,
+        cpu,
+        kernel_thread: has(thread_flags::KERNEL_THREAD),
+        io_worker: has(thread_flags::IO_WORKER),
+        own: has(thread_flags::OWN),
+        posture: posture(flags, state),
+        queued: has(thread_flags::QUEUED),
+        syscall: has(thread_flags::SYSCALL).then(|| named(syscall, has(thread_flags::COMPAT))),
+        torn: has(thread_flags::TORN),
+        steal: has(thread_flags::STEAL).then_some(steal),
+        clock_lag,
+    };
+    (info, Birth { clone_flags, parent, parent_tid })
+}
+
+fn counters(buf: &mut &[u8]) -> Counters {
+    Counters {
+        nvcsw: buf.get_u64_ne(),
+        nivcsw: buf.get_u64_ne(),
+        run_delay: Nanos(buf.get_u64_ne()),
+        sum_exec: Nanos(buf.get_u64_ne()),
+    }
+}
+
+fn comm(buf: &mut &[u8]) -> Comm {
+    let mut comm = [0; 16];
+    buf.copy_to_slice(&mut comm);
+    Comm(comm)
+}
+
+fn priority(buf: &mut &[u8]) -> Priority {
+    let policy = buf.get_u32_ne();
+    let static_prio = buf.get_u32_ne();
+    Priority {
+        policy,
+        nice: (i64::from(static_prio) - DEFAULT_PRIO).clamp(-20, 19) as i32,
+        rt_priority: buf.get_u32_ne(),
+    }
+}
+
+fn named(number: u32, compat: bool) -> Syscall {
+    if compat { Syscall::Compat } else { Syscall::Native(number) }
+}
+
+fn switch_out(flags: u16, state: u32) -> SwitchOut {
+    if state & task_state::DEAD != 0 {
+        SwitchOut::Dead
+    } else if flags & switch_flags::RUNNABLE != 0 {
+        SwitchOut::Runnable
+    } else {
+        SwitchOut::Blocked {
+            state: off_state(state),
+            iowait: flags & switch_flags::IOWAIT != 0,
+        }
+    }
+}
+
+fn posture(flags: u16, state: u32) -> Posture {
+    if flags & thread_flags::DEAD != 0 {
+        Posture::Dead
+    } else if flags & thread_flags::UNBORN != 0 {
+        Posture::Unborn
+    } else if flags & thread_flags::ON_CPU != 0 {
+        Posture::OnCpu
+    } else if state == 0 {
+        // Not `on_rq`: since 6.12 a sleeper may stay on the run queue for a while.
+        Posture::Runnable
+    } else {
+        Posture::Blocked {
+            state: off_state(state),
+            iowait: flags & thread_flags::IOWAIT != 0,
+        }
+    }
+}
+
+fn off_state(state: u32) -> OffState {
+    use task_state::*;
+    if state & (STOPPED | TRACED | FROZEN) != 0 {
+        OffState::Stopped
+    } else if state & UNINTERRUPTIBLE != 0 && state & NOLOAD == 0 || state & RTLOCK_WAIT != 0 {
+        OffState::Block
+    } else {
+        // Interruptible, idle (uninterruptible without load) and parked.
+        OffState::Sleep
+    }
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -1,0 +1,323 @@
+//! What happened, thread by thread: events in order of time go in, spans and marks come out.
+//!
+//! Total: any sequence is accepted, contradictions become holes that are counted. Knows no bytes,
+//! no clock, no window: what is inside the window is the ledger's affair.
+
+mod cpu;
+pub mod tasks;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    engine::{cpu::Cpus, tasks::Tasks, thread::Thread},
+    model::{
+        Birth, Cpu, Event, Key, Mark, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
+        SwitchOut, Syscall, ThreadInfo, Timestamp, What,
+    },
+};
+pub use thread::Oddities;
+
+/// What is known of the machine before the first event.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// CPUs that exist.
+    pub cpus: Vec<Cpu>,
+    /// The number of `sched_yield`; `None` where system calls cannot be told.
+    pub sched_yield: Option<u32>,
+    pub steal: bool,
+    pub iowait: bool,
+}
+
+/// What is missing from the stream, as far as the stream itself tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Records that found no room in a ring, as announced.
+    pub records: u64,
+    /// Switches of some thread that no record told.
+    pub switches: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Engine {
+    facts: Facts,
+    tasks: Tasks,
+    /// By slot.
+    threads: Vec<Thread>,
+    cpus: Cpus,
+    oddities: Oddities,
+    losses: Losses,
+    /// By CPU and probe: the loss announced so far.
+    announced: Vec<(u16, u32, u64)>,
+}
+
+impl Engine {
+    pub fn new(facts: Facts) -> Engine {
+        Engine { facts, ..Engine::default() }
+    }
+
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub fn oddities(&self) -> Oddities {
+        self.oddities
+    }
+
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    pub fn apply(&mut self, event: &Event, sink: &mut impl SpanSink) {
+        let at = event.at;
+        match &event.what {
+            What::Switch(switch) => self.on_switch(at, event.cpu, switch, sink),
+            What::Waking { task, .. } => {
+                if let Some(slot) = self.tasks.slot(*task) {
+                    self.threads[slot.index()].waking(at);
+                }
+            }
+            What::WakeupNew { task, tid } => self.on_wakeup_new(at, *task, *tid, sink),
+            What::Migrate { task, to, .. } => self.on_migrate(at, *task, *to, sink),
+            What::Newtask { child, birth } => self.on_newtask(at, child, *birth, sink),
+            // The birth record says all that is used today.
+            What::Fork { .. } => {}
+            What::Exec { task, tid, old_tid, comm } => {
+                if let Some(slot) = self.tasks.slot(*task) {
+                    self.tasks.exec(slot, *tid, *old_tid, *comm);
+                }
+            }
+            What::Exit { task, exit_code, priority, comm, .. } => {
+                if let Some(slot) = self.tasks.slot(*task) {
+                    self.tasks.rename(slot, *comm);
+                    if let Some(who) = self.tasks.get_mut(slot) {
+                        who.exit = Some(tasks::ExitInfo { at, status: *exit_code });
+                        who.priority = *priority;
+                    }
+                }
+            }
+            What::Rename { task, comm, .. } => {
+                if let Some(slot) = self.tasks.slot(*task) {
+                    self.tasks.rename(slot, *comm);
+                }
+            }
+            What::Lost { probe, total } => self.on_lost(event.cpu, *probe, *total),
+            What::Seen(info) => self.on_seen(at, info, sink),
+            What::SeenAtEnd(info) => self.on_seen_at_end(at, info, sink),
+            What::WindowBegin => self.on_window_begin(at),
+            What::WindowEnd => {}
+        }
+    }
+
+    /// Spans of everything still open, up to `at`; the states stay as they are.
+    pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
+        for (slot, who) in self.tasks.iter() {
+            if who.died_at.is_none() {
+                self.threads[slot.index()].open_spans(at, sink);
+            }
+        }
+        self.cpus.open_spans(at, sink);
+    }
+
+    /// The stream ended; the window closes at `at`.
+    pub fn finish(&mut self, at: Timestamp, sink: &mut impl SpanSink) {
+        let Engine { tasks, threads, losses, .. } = self;
+        for (slot, who) in tasks.iter() {
+            if who.died_at.is_none() {
+                losses.switches += threads[slot.index()].finish(at, sink);
+            }
+        }
+        self.cpus.open_spans(at, sink);
+    }
+
+    /// Forgets an ended thread.
+    pub fn release(&mut self, slot: Slot) {
+        self.tasks.release(slot);
+    }
+
+    /// The oldest ended thread, once there are more than `keep` of them.
+    pub fn ended_beyond(&mut self, keep: usize) -> Option<Slot> {
+        if self.tasks.ended.len() > keep { self.tasks.ended.pop_front() } else { None }
+    }
+
+    fn on_switch(&mut self, at: Timestamp, cpu: Cpu, switch: &Switch, sink: &mut impl SpanSink) {
+        let prev = self.side(at, &switch.prev, |thread| thread.leaves_with(&switch.counters));
+        let next = self.side(at, &switch.next, |thread| thread.enters_with(switch.next_seq));
+        let idle = (switch.prev.tid == 0, switch.next.tid == 0);
+
+        let unseen = self.cpus.switch(cpu, at, (prev, idle.0), (next, idle.1), sink);
+        if let Some(unseen) = unseen {
+            self.threads[unseen.index()].left_unseen();
+        }
+
+        let departure = self.threads[prev.index()].switch_out(at, cpu, switch, sink);
+        self.losses.switches += departure.lost;
+        if !idle.0 {
+            sink.mark(
+                prev,
+                at,
+                &Mark::SwitchOut {
+                    voluntary: departure.voluntary,
+                    involuntary: departure.involuntary,
+                    yielded: departure.involuntary == 1 && self.is_yield(switch),
+                    kind: switch.next_kind,
+                    address_space_change: switch.address_space_change,
+                },
+            );
+        }
+        self.threads[prev.index()].settle(at, sink);
+        sink.switch(
+            cpu,
+            at,
+            switch,
+            if idle.0 {
+                let from_idle = departure.voluntary + departure.involuntary;
+                SwitchCount { from_idle, ..SwitchCount::default() }
+            } else {
+                let (voluntary, involuntary) = (departure.voluntary, departure.involuntary);
+                SwitchCount { voluntary, involuntary, from_idle: 0 }
+            },
+        );
+        if switch.out == SwitchOut::Dead {
+            self.tasks.died(prev, at);
+        }
+
+        let Engine { threads, oddities, losses, tasks, .. } = self;
+        losses.switches += threads[next.index()].switch_in(at, cpu, switch, oddities, sink);
+        if let Some(who) = tasks.get_mut(next) {
+            who.cpu = cpu;
+        }
+    }
+
+    /// The thread on one side of a switch. A key that came to another tid names another thread,
+    /// whose birth was lost; unless exec swapped the tids of two threads, which it does before it
+    /// tells: then the numbers of the switches go on.
+    fn side(&mut self, at: Timestamp, side: &Side, goes_on: impl Fn(&Thread) -> bool) -> Slot {
+        if let Some(slot) = self.tasks.slot(side.key) {
+            let same = self.tasks.get(slot).is_some_and(|who| who.tid == side.tid);
+            if same || goes_on(&self.threads[slot.index()]) {
+                return slot;
+            }
+            self.tasks.died(slot, at);
+        }
+        let slot = self.tasks.insert_anonymous(side.key, side.tid, side.own);
+        self.put(Thread::unknown(slot, at));
+        slot
+    }
+
+    fn on_wakeup_new(&mut self, at: Timestamp, task: Key, tid: u32, sink: &mut impl SpanSink) {
+        let slot = match self.tasks.slot(task) {
+            Some(slot) => slot,
+            None => {
+                let slot = self.tasks.insert_anonymous(task, tid, false);
+                self.put(Thread::unknown(slot, at));
+                slot
+            }
+        };
+        self.threads[slot.index()].born(at, sink);
+        if let Some(who) = self.tasks.get_mut(slot) {
+            who.born_at.get_or_insert(at);
+        }
+    }
+
+    fn on_migrate(&mut self, at: Timestamp, task: Key, to: Cpu, sink: &mut impl SpanSink) {
+        let Some(slot) = self.tasks.slot(task) else { return };
+        sink.mark(slot, at, &Mark::Migrated);
+        if let Some(who) = self.tasks.get_mut(slot) {
+            who.cpu = to;
+        }
+    }
+
+    fn on_newtask(
+        &mut self,
+        at: Timestamp,
+        child: &ThreadInfo,
+        birth: Birth,
+        sink: &mut impl SpanSink,
+    ) {
+        if let Some(stale) = self.tasks.slot(child.key) {
+            // Its last switch-out was lost: the key is another's now.
+            self.threads[stale.index()].finish(at, sink);
+            sink.mark(stale, at, &Mark::Died);
+            self.tasks.died(stale, at);
+        }
+        let slot = self.tasks.insert(child, Some(birth));
+        self.put(Thread::unborn(slot, at, child.counters));
+    }
+
+    fn on_seen(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
+        if info.posture == Posture::Dead {
+            if info.tid == info.tgid {
+                self.tasks.insert_process(info);
+            }
+            return;
+        }
+        let slot = match self.tasks.slot(info.key) {
+            Some(slot) => {
+                self.tasks.describe(slot, info);
+                slot
+            }
+            None => {
+                let slot = self.tasks.insert(info, None);
+                self.put(Thread::unknown(slot, at));
+                slot
+            }
+        };
+        self.threads[slot.index()].seen(at, info, sink);
+        if info.posture == Posture::OnCpu {
+            self.cpus.occupied(info.cpu, at, slot);
+        }
+    }
+
+    fn on_seen_at_end(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
+        let Some(slot) = self.tasks.slot(info.key) else { return };
+        self.tasks.describe(slot, info);
+        self.threads[slot.index()].seen_at_end(at, info, sink);
+        if let Some(who) = self.tasks.get_mut(slot) {
+            who.priority = info.priority;
+            who.cgroup = info.cgroup;
+        }
+    }
+
+    fn on_window_begin(&mut self, at: Timestamp) {
+        self.tasks.reset_peaks();
+        for &cpu in &self.facts.cpus {
+            self.cpus.idles(cpu, at);
+        }
+    }
+
+    fn on_lost(&mut self, cpu: Cpu, probe: u32, total: u64) {
+        let before = self.announced.iter_mut().find(|(c, p, _)| (*c, *p) == (cpu.0, probe));
+        let new = match before {
+            Some((_, _, before)) => {
+                let new = total.saturating_sub(*before);
+                *before = total.max(*before);
+                new
+            }
+            None => {
+                self.announced.push((cpu.0, probe, total));
+                total
+            }
+        };
+        self.losses.records += new;
+    }
+
+    fn is_yield(&self, switch: &Switch) -> bool {
+        !switch.preempt
+            && self.facts.sched_yield.is_some()
+            && switch.syscall == self.facts.sched_yield.map(Syscall::Native)
+    }
+
+    fn put(&mut self, thread: Thread) {
+        let index = thread.slot.index();
+        match self.threads.get_mut(index) {
+            Some(place) => *place = thread,
+            None => self.threads.push(thread),
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Identity: which thread a key names now, names, parents, processes, the ended.
+//!
+//! In: births, iterator entries, execs, exits, renames. Out: slots and what is known of their owners.
+//! Must not know: time spent, spans.
+
+use rustc_hash::FxHashMap;
+
+use crate::model::{Birth, Comm, Cpu, Key, Posture, Priority, Slot, ThreadInfo, Timestamp};
+
+/// Who a thread is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub key: Key,
+    pub tid: u32,
+    /// Its tid before it took over the leader's by exec.
+    pub was_tid: Option<u32>,
+    pub process: ProcessId,
+    pub comm: Comm,
+    /// `None`: its birth record was lost.
+    pub start: Option<Timestamp>,
+    pub born_at: Option<Timestamp>,
+    pub died_at: Option<Timestamp>,
+    pub exit: Option<ExitInfo>,
+    pub priority: Priority,
+    pub cpu: Cpu,
+    pub own: bool,
+    pub cgroup: Option<u64>,
+    /// For births in sight.
+    pub birth: Option<Birth>,
+    /// No birth record, no iterator entry: only its tid is known.
+    pub anonymous: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitInfo {
+    pub at: Timestamp,
+    /// As `wait4` encodes it.
+    pub status: u32,
+}
+
+/// Index of a process; unlike a pid it is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(pub u32);
+
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub pid: u32,
+    pub ppid: u32,
+    pub start: Option<Timestamp>,
+    /// The leader's name.
+    pub comm: Comm,
+    pub cgroup: Option<u64>,
+    pub kernel_thread: bool,
+    alive: u64,
+    /// Most threads alive at one time since `reset_peaks`.
+    pub threads_max: u64,
+    /// Threads alive at some time since `reset_peaks`.
+    pub threads_total: u64,
+}
+
+/// All threads and processes in sight.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    by_key: FxHashMap<Key, Slot>,
+    identities: Vec<Option<Identity>>,
+    free: Vec<Slot>,
+    processes: Vec<Process>,
+    /// The process that owns a pid now.
+    by_pid: FxHashMap<u32, ProcessId>,
+    /// Ended threads, oldest first, as candidates for folding.
+    pub ended: std::collections::VecDeque<Slot>,
+}
+
+/// Threads whose identity was lost are put under this pid: no process has it but the idle one.
+const NOBODY: u32 = 0;
+
+impl Tasks {
+    pub fn slot(&self, key: Key) -> Option<Slot> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// `None` for a slot that was folded away.
+    pub fn get(&self, slot: Slot) -> Option<&Identity> {
+        self.identities.get(slot.index())?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Identity> {
+        self.identities.get_mut(slot.index())?.as_mut()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Identity)> {
+        (0..).map(Slot).zip(&self.identities).filter_map(|(slot, who)| Some((slot, who.as_ref()?)))
+    }
+
+    pub fn process(&self, id: ProcessId) -> &Process {
+        &self.processes[id.0 as usize]
+    }
+
+    pub fn processes(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
+        (0..).map(ProcessId).zip(&self.processes)
+    }
+
+    /// The process that has this pid now.
+    pub fn process_of_pid(&self, pid: u32) -> Option<ProcessId> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// From here on, peaks and totals of thread counts are counted anew.
+    pub fn reset_peaks(&mut self) {
+        for process in &mut self.processes {
+            process.threads_max = process.alive;
+            process.threads_total = process.alive;
+        }
+    }
+
+    /// A thread described by the iterator or by its birth record; a new slot.
+    pub fn insert(&mut self, info: &ThreadInfo, birth: Option<Birth>) -> Slot {
+        let process = self.process_for(info);
+        self.enroll(process);
+        self.place(Identity {
+            key: info.key,
+            tid: info.tid,
+            was_tid: None,
+            process,
+            comm: info.comm,
+            start: Some(info.start),
+            born_at: None,
+            died_at: None,
+            exit: None,
+            priority: info.priority,
+            cpu: info.cpu,
+            own: info.own,
+            cgroup: info.cgroup,
+            birth,
+            anonymous: false,
+        })
+    }
+
+    /// A leader that has exited before its threads: its process has a name and a parent even so.
+    pub fn insert_process(&mut self, info: &ThreadInfo) {
+        self.process_for(info);
+    }
+
+    /// A thread of which only key and tid are known.
+    pub fn insert_anonymous(&mut self, key: Key, tid: u32, own: bool) -> Slot {
+        let process = match self.by_pid.get(&NOBODY) {
+            Some(&process) => process,
+            None => self.new_process(NOBODY, 0, None, Comm::default(), None, true),
+        };
+        self.enroll(process);
+        self.place(Identity {
+            key,
+            tid,
+            was_tid: None,
+            process,
+            comm: Comm::default(),
+            start: None,
+            born_at: None,
+            died_at: None,
+            exit: None,
+            priority: Priority::default(),
+            cpu: Cpu::default(),
+            own,
+            cgroup: None,
+            birth: None,
+            anonymous: true,
+        })
+    }
+
+    /// The iterator describes a thread that the stream showed first.
+    pub fn describe(&mut self, slot: Slot, info: &ThreadInfo) {
+        let Some(who) = self.get(slot) else { return };
+        if !who.anonymous {
+            return;
+        }
+        let nobody = who.process;
+        self.dismiss(nobody);
+        let process = self.process_for(info);
+        self.enroll(process);
+        if let Some(who) = self.get_mut(slot) {
+            who.tid = info.tid;
+            who.process = process;
+            who.comm = info.comm;
+            who.start = Some(info.start);
+            who.priority = info.priority;
+            who.cpu = info.cpu;
+            who.own = info.own;
+            who.cgroup = info.cgroup;
+            who.anonymous = false;
+        }
+    }
+
+    /// The thread's last switch-out: its key is free for another.
+    pub fn died(&mut self, slot: Slot, at: Timestamp) {
+        let Some(who) = self.get_mut(slot) else { return };
+        who.died_at = Some(at);
+        let (key, process) = (who.key, who.process);
+        if self.by_key.get(&key) == Some(&slot) {
+            self.by_key.remove(&key);
+        }
+        self.dismiss(process);
+        self.ended.push_back(slot);
+    }
+
+    /// Forgets an ended thread whose numbers were folded into its process.
+    pub fn release(&mut self, slot: Slot) {
+        if let Some(place) = self.identities.get_mut(slot.index())
+            && place.take().is_some()
+        {
+            self.free.push(slot);
+        }
+    }
+
+    pub fn exec(&mut self, slot: Slot, tid: u32, old_tid: u32, comm: Comm) {
+        if let Some(who) = self.get_mut(slot) {
+            who.tid = tid;
+            if old_tid != tid {
+                who.was_tid = Some(old_tid);
+            }
+        }
+        self.rename(slot, comm);
+    }
+
+    pub fn rename(&mut self, slot: Slot, comm: Comm) {
+        let Some(who) = self.get_mut(slot) else { return };
+        who.comm = comm;
+        let (tid, process) = (who.tid, who.process);
+        if let Some(process) = self.processes.get_mut(process.0 as usize)
+            && process.pid == tid
+        {
+            process.comm = comm;
+        }
+    }
+
+    fn place(&mut self, who: Identity) -> Slot {
+        let key = who.key;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.identities[slot.index()] = Some(who);
+                slot
+            }
+            None => {
+                self.identities.push(Some(who));
+                Slot(self.identities.len() as u32 - 1)
+            }
+        };
+        self.by_key.insert(key, slot);
+        slot
+    }
+
+    /// The process of a thread: new with its leader, or when none has this pid.
+    fn process_for(&mut self, info: &ThreadInfo) -> ProcessId {
+        let leads = info.tid == info.tgid;
+        let known = self.by_pid.get(&info.tgid).copied();
+        match known {
+            // A leader seen after its threads (the iterator's order), not a pid used again.
+            Some(id) if !leads || self.process(id).start.is_none() => {
+                if leads {
+                    let process = &mut self.processes[id.0 as usize];
+                    process.start = Some(info.start);
+                    process.comm = info.comm;
+                    process.ppid = info.ppid;
+                }
+                id
+            }
+            Some(id) if info.posture != Posture::Unborn && self.process(id).start == Some(info.start) => id,
+            _ => {
+                let start = leads.then_some(info.start);
+                let id = self.new_process(
+                    info.tgid,
+                    info.ppid,
+                    start,
+                    info.comm,
+                    info.cgroup,
+                    info.kernel_thread,
+                );
+                self.by_pid.insert(info.tgid, id);
+                id
+            }
+        }
+    }
+
+    fn new_process(
+        &mut self,
+        pid: u32,
+        ppid: u32,
+        start: Option<Timestamp>,
+        comm: Comm,
+        cgroup: Option<u64>,
+        kernel_thread: bool,
+    ) -> ProcessId {
+        let id = ProcessId(self.processes.len() as u32);
+        self.processes.push(Process {
+            pid,
+            ppid,
+            start,
+            comm,
+            cgroup,
+            kernel_thread,
+            alive: 0,
+            threads_max: 0,
+            threads_total: 0,
+        });
+        self.by_pid.insert(pid, id);
+        id
+    }
+
+    fn enroll(&mut self, process: ProcessId) {
+        let process = &mut self.processes[process.0 as usize];
+        process.alive += 1;
+        process.threads_total += 1;
+        process.threads_max = process.threads_max.max(process.alive);
+    }
+
+    fn dismiss(&mut self, process: ProcessId) {
+        let process = &mut self.processes[process.0 as usize];
+        process.alive = process.alive.saturating_sub(1);
+    }
+}

@@ -1,0 +1,456 @@
+//! One thread's states on the time line; closes spans.
+//!
+//! In: what a switch, a wake-up or a birth says of this thread. Out: spans and marks, in order.
+//! Must not know: other threads, processes, windows.
+
+use crate::model::{
+    CheckSource, Counters, Cpu, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch,
+    SwitchOut, Syscall, ThreadInfo, Timestamp, Posture, WaitBegan,
+};
+
+/// A state holds exactly what that state knows; not-yet-seen is a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Created, not yet on a run queue: not alive.
+    Unborn,
+    Running {
+        since: Timestamp,
+        cpu: Cpu,
+        /// This CPU's cumulative steal and lag at `since`.
+        steal: Option<Nanos>,
+        lag: Nanos,
+    },
+    /// On a run queue.
+    Runnable { since: Timestamp, began: WaitBegan, stamped: bool },
+    /// Left blocked. How much of this is wait is known when it runs again.
+    Off { since: Timestamp, state: OffState, iowait: bool, syscall: Option<Syscall> },
+    /// Lost from sight by a hole, since its last certain event.
+    Unknown { since: Timestamp },
+    Dead,
+}
+
+/// What the engine knows of a thread's past.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    pub slot: Slot,
+    pub state: State,
+    /// At the last switch-out, or as the iterator or the birth record told. `None` before that.
+    counters: Option<Counters>,
+    /// Switch-outs that a later switch-in proved lost, not yet told by `counters`.
+    lost_ahead: u64,
+    last_waking: Option<Timestamp>,
+    last_switch_in: Option<Timestamp>,
+    /// Since `counters` were taken: net run time, waits as the kernel credits them, and holes.
+    run_since: Nanos,
+    credit_since: Nanos,
+    hole_since: Nanos,
+    /// A check that waits for the switch with this number.
+    due_check: Option<Counters>,
+    /// The state at the first sight is older than that sight.
+    open_start: bool,
+    /// What the iterator at the end saw of the CPU this thread runs on: steal and lag.
+    end_sample: Option<(Option<Nanos>, Nanos)>,
+}
+
+/// What a switch-out said about this thread's past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Departure {
+    /// Switch-outs of this thread that are missing before this one.
+    pub lost: u64,
+    pub voluntary: u64,
+    pub involuntary: u64,
+}
+
+impl Thread {
+    /// A thread of which nothing is known but that it exists since `at`.
+    pub fn unknown(slot: Slot, at: Timestamp) -> Thread {
+        Thread {
+            slot,
+            state: State::Unknown { since: at },
+            counters: None,
+            lost_ahead: 0,
+            last_waking: None,
+            last_switch_in: None,
+            run_since: Nanos::ZERO,
+            credit_since: Nanos::ZERO,
+            hole_since: Nanos::ZERO,
+            due_check: None,
+            open_start: false,
+            end_sample: None,
+        }
+    }
+
+    /// A thread at its creation.
+    pub fn unborn(slot: Slot, at: Timestamp, counters: Counters) -> Thread {
+        Thread {
+            state: State::Unborn,
+            counters: Some(counters),
+            ..Thread::unknown(slot, at)
+        }
+    }
+
+    /// The number of its last switch-out, as far as the stream told.
+    fn seq(&self) -> Option<u64> {
+        Some(self.counters?.seq().wrapping_add(self.lost_ahead))
+    }
+
+    /// Whether a switch-out with these counters is this thread's next one.
+    pub fn leaves_with(&self, next: &Counters) -> bool {
+        self.seq().is_some_and(|seq| next.seq() == seq.wrapping_add(1))
+    }
+
+    /// Whether a switch-in after this switch-out follows this thread's last one.
+    pub fn enters_with(&self, seq: u32) -> bool {
+        self.seq().is_some_and(|last| last as u32 == seq)
+    }
+
+    /// Where a hole that ends now began.
+    fn since(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Unborn | State::Dead => None,
+            State::Running { since, .. }
+            | State::Runnable { since, .. }
+            | State::Off { since, .. }
+            | State::Unknown { since } => Some(since),
+        }
+    }
+
+    /// From the task iterator at the start. What the stream told before is newer than or equal to it.
+    pub fn seen(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
+        let untouched = matches!(self.state, State::Unknown { .. }) && self.counters.is_none();
+        if untouched {
+            self.state = match info.posture {
+                Posture::Unborn => State::Unborn,
+                Posture::Dead => State::Dead,
+                Posture::OnCpu => State::Running {
+                    since: at,
+                    cpu: info.cpu,
+                    steal: info.steal,
+                    lag: info.clock_lag,
+                },
+                Posture::Runnable => State::Runnable {
+                    since: at,
+                    began: WaitBegan::Woken,
+                    stamped: info.queued,
+                },
+                Posture::Blocked { state, iowait } => {
+                    State::Off { since: at, state, iowait, syscall: info.syscall }
+                }
+            };
+            self.open_start = true;
+        }
+        if self.counters.is_none() && !info.torn {
+            self.counters = Some(info.counters);
+            if !matches!(info.posture, Posture::Unborn) {
+                sink.mark(self.slot, at, &Mark::Baseline(info.counters));
+            }
+        }
+    }
+
+    /// Woken for the first time.
+    pub fn born(&mut self, at: Timestamp, sink: &mut impl SpanSink) {
+        if let State::Dead | State::Running { .. } | State::Runnable { .. } | State::Off { .. } =
+            self.state
+        {
+            return; // The creation of another thread in this place was lost; its switches tell.
+        }
+        sink.mark(self.slot, at, &Mark::Born);
+        if let Some(counters) = self.counters {
+            sink.mark(self.slot, at, &Mark::Baseline(counters));
+        }
+        self.state = State::Runnable { since: at, began: WaitBegan::New, stamped: true };
+    }
+
+    pub fn waking(&mut self, at: Timestamp) {
+        self.last_waking = Some(at);
+    }
+
+    /// Switched in. Answers whether the hole before it proves lost switch-outs, and how many.
+    pub fn switch_in(
+        &mut self,
+        at: Timestamp,
+        cpu: Cpu,
+        switch: &Switch,
+        quality: &mut Oddities,
+        sink: &mut impl SpanSink,
+    ) -> u64 {
+        let lost = match self.seq() {
+            Some(seq) => u64::from(switch.next_seq.wrapping_sub(seq as u32)),
+            None => 0,
+        };
+        // Half the range ahead is behind: not a continuation, and nothing that can be counted.
+        let lost = if lost > u64::from(u32::MAX / 2) { 0 } else { lost };
+        self.lost_ahead += lost;
+        let ended_wait = switch.next_wait.unwrap_or_default();
+        let credit = match self.counters {
+            Some(counters) => {
+                switch.next_run_delay + ended_wait - (counters.run_delay + self.credit_since)
+            }
+            None => ended_wait,
+        };
+        match self.state {
+            State::Runnable { since, began, stamped } if lost == 0 => {
+                self.wait(since, at, began, credit, stamped, sink);
+            }
+            State::Off { since, state, iowait, syscall } if lost == 0 => {
+                let woken = self.last_waking.filter(|&waking| waking >= since);
+                if woken.is_none() && !self.woken_before_it_left() && !self.open_start {
+                    quality.switch_ins_without_waking += 1;
+                }
+                let asleep_until_at_least = woken.unwrap_or(since);
+                let wait = credit.min(at.since(asleep_until_at_least));
+                let queued = at.before(wait);
+                let wake = woken.map(|waking| queued.since(waking));
+                self.close(since, queued, Doing::Off { state, iowait, syscall, wake }, sink);
+                self.wait(queued, at, WaitBegan::Woken, credit, true, sink);
+                if let Some(waking) = woken {
+                    sink.mark(self.slot, at, &Mark::Latency { from: waking });
+                }
+            }
+            State::Unborn => {
+                // Its first wake-up was lost.
+                let queued = at.before(ended_wait);
+                sink.mark(self.slot, queued, &Mark::Born);
+                if let Some(counters) = self.counters {
+                    sink.mark(self.slot, queued, &Mark::Baseline(counters));
+                }
+                self.wait(queued, at, WaitBegan::New, credit, true, sink);
+            }
+            State::Running { since, .. }
+            | State::Runnable { since, .. }
+            | State::Off { since, .. }
+            | State::Unknown { since } => {
+                // The last queued stretch is known even so; the rest is a hole.
+                let tail = ended_wait.min(at.since(since));
+                let queued = at.before(tail);
+                self.hole(since, queued, sink);
+                self.wait(queued, at, WaitBegan::Woken, ended_wait, true, sink);
+            }
+            State::Dead => {}
+        }
+        self.open_start = false;
+        self.end_sample = None;
+        self.last_switch_in = Some(at);
+        self.state = State::Running { since: at, cpu, steal: switch.steal, lag: switch.clock_lag };
+        lost
+    }
+
+    /// Switched out. The counters make good what a hole hid.
+    pub fn switch_out(
+        &mut self,
+        at: Timestamp,
+        cpu: Cpu,
+        switch: &Switch,
+        sink: &mut impl SpanSink,
+    ) -> Departure {
+        let now = switch.counters;
+        let departure = self.depart(switch);
+        match self.state {
+            State::Running { since, cpu: on, steal, lag } if on == cpu && departure.lost == 0 => {
+                let lag = (switch.clock_lag - lag).min(at.since(since));
+                let steal = match (switch.steal, steal) {
+                    (Some(now), Some(then)) => Some((now - then).min(at.since(since))),
+                    _ => None,
+                };
+                self.run_since += at.since(since) - lag;
+                self.close(since, at, Doing::Run { steal, lag }, sink);
+            }
+            State::Unborn => sink.mark(self.slot, at, &Mark::Born),
+            _ => {
+                if let Some(since) = self.since() {
+                    self.hole(since, at, sink);
+                }
+            }
+        }
+        self.heal(at, now, sink);
+        if self.counters.is_none() {
+            // First sight of its counters: what it did before cannot be checked.
+            sink.mark(self.slot, at, &Mark::Baseline(now));
+        }
+        self.counters = Some(now);
+        self.lost_ahead = 0;
+        self.run_since = Nanos::ZERO;
+        self.credit_since = Nanos::ZERO;
+        self.hole_since = Nanos::ZERO;
+        self.open_start = false;
+        self.state = match switch.out {
+            SwitchOut::Runnable => State::Runnable {
+                since: at,
+                began: WaitBegan::Involuntary,
+                stamped: switch.stamped,
+            },
+            SwitchOut::Blocked { state, iowait } => {
+                State::Off { since: at, state, iowait, syscall: switch.syscall }
+            }
+            SwitchOut::Dead => State::Dead,
+        };
+        departure
+    }
+
+    /// After the marks of a switch-out: what can be checked now.
+    pub fn settle(&mut self, at: Timestamp, sink: &mut impl SpanSink) {
+        let Some(now) = self.counters else { return };
+        if let Some(due) = self.due_check.take_if(|due| due.seq() == now.seq()) {
+            self.check(at, due, CheckSource::Snapshot, sink);
+        }
+        if self.state == State::Dead {
+            self.check(at, now, CheckSource::LastRecord, sink);
+            sink.mark(self.slot, at, &Mark::Died);
+        }
+    }
+
+    /// From the task iterator at the end. Its counters are as new as the stream, or one switch ahead.
+    pub fn seen_at_end(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
+        if info.torn || matches!(self.state, State::Unborn | State::Dead) {
+            return;
+        }
+        self.end_sample = Some((info.steal, info.clock_lag));
+        let Some(seq) = self.seq() else { return };
+        match info.counters.seq().wrapping_sub(seq) {
+            0 => {
+                let (running_since, lag) = match self.state {
+                    State::Running { since, lag, .. } => (Some(since), info.clock_lag - lag),
+                    _ => (None, Nanos::ZERO),
+                };
+                let counters = info.counters;
+                let source = CheckSource::Snapshot;
+                sink.mark(self.slot, at, &Mark::Check { counters, running_since, lag, source });
+            }
+            // The switch was counted and its tracepoint had not fired yet; or it is lost.
+            ahead if ahead < u64::from(u32::MAX) => self.due_check = Some(info.counters),
+            _ => {}
+        }
+    }
+
+    /// Somebody else came off the CPU this thread was thought to run on: it left unseen.
+    pub fn left_unseen(&mut self) {
+        if let State::Running { since, .. } = self.state {
+            self.state = State::Unknown { since };
+        }
+    }
+
+    /// The stream ends at `at`: the open state becomes a span. Answers the switch-outs that the
+    /// iterator saw and the stream did not.
+    pub fn finish(&mut self, at: Timestamp, sink: &mut impl SpanSink) -> u64 {
+        let (Some(due), Some(then), Some(since)) =
+            (self.due_check.take(), self.counters, self.since())
+        else {
+            self.open_spans(at, sink);
+            return 0;
+        };
+        let lost = due.seq().wrapping_sub(then.seq().wrapping_add(self.lost_ahead));
+        self.hole(since, at, sink);
+        self.heal(at, due, sink);
+        let voluntary = due.nvcsw.saturating_sub(then.nvcsw);
+        let involuntary = due.nivcsw.saturating_sub(then.nivcsw);
+        sink.mark(self.slot, at, &Mark::LostAtEnd { voluntary, involuntary });
+        self.check(at, due, CheckSource::Snapshot, sink);
+        self.state = State::Unknown { since: at };
+        lost
+    }
+
+    /// The open state up to `at`, as far as it can be told before it closes.
+    pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
+        let span = |from, to, doing| Span { slot: self.slot, from, to, doing, open: true };
+        match self.state {
+            State::Unborn | State::Dead => {}
+            State::Running { since, steal, lag, .. } => {
+                let (steal_now, lag_now) = self.end_sample.unwrap_or((None, lag));
+                let steal = steal_now.zip(steal).map(|(now, then)| now - then);
+                sink.span(&span(since, at, Doing::Run { steal, lag: lag_now - lag }));
+            }
+            State::Runnable { since, began, stamped } => {
+                let credit = at.since(since);
+                sink.span(&span(since, at, Doing::Wait { began, credit, stamped }));
+            }
+            State::Off { since, state, iowait, syscall } => {
+                // Woken and not yet running: how much of it is wake, nobody knows yet.
+                let woken = self.last_waking.filter(|&waking| waking >= since && waking < at);
+                let until = woken.unwrap_or(at);
+                sink.span(&span(since, until, Doing::Off { state, iowait, syscall, wake: None }));
+                if woken.is_some() {
+                    let credit = at.since(until);
+                    let began = WaitBegan::Woken;
+                    sink.span(&span(until, at, Doing::Wait { began, credit, stamped: true }));
+                }
+            }
+            State::Unknown { since } => sink.span(&span(since, at, Doing::Unknown)),
+        }
+    }
+
+    /// The waker looked before the sleeper had left the CPU: legal, and the wake-up is not missing.
+    fn woken_before_it_left(&self) -> bool {
+        match (self.last_waking, self.last_switch_in) {
+            (Some(waking), Some(switched_in)) => waking >= switched_in,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+
+    fn depart(&self, switch: &Switch) -> Departure {
+        let now = switch.counters;
+        let Some(then) = self.counters else {
+            // The class of this very switch: only who blocks gives up the CPU of its own accord.
+            let blocked = !matches!(switch.out, SwitchOut::Runnable);
+            return Departure {
+                lost: 0,
+                voluntary: u64::from(blocked),
+                involuntary: u64::from(!blocked),
+            };
+        };
+        let voluntary = now.nvcsw.saturating_sub(then.nvcsw);
+        let involuntary = now.nivcsw.saturating_sub(then.nivcsw);
+        let lost = (voluntary + involuntary).saturating_sub(1 + self.lost_ahead);
+        Departure { lost, voluntary, involuntary }
+    }
+
+    /// The counters tell how much of the holes since the last ones was run and wait.
+    fn heal(&self, at: Timestamp, now: Counters, sink: &mut impl SpanSink) {
+        let Some(then) = self.counters else { return };
+        if self.hole_since == Nanos::ZERO {
+            return;
+        }
+        let run = now.sum_exec - then.sum_exec - self.run_since;
+        let run = run.min(self.hole_since);
+        let wait = now.run_delay - then.run_delay - self.credit_since;
+        let wait = wait.min(self.hole_since - run);
+        sink.mark(self.slot, at, &Mark::Heal { run, wait });
+    }
+
+    /// A check of a thread that is not running.
+    fn check(&self, at: Timestamp, counters: Counters, source: CheckSource, sink: &mut impl SpanSink) {
+        let (running_since, lag) = (None, Nanos::ZERO);
+        sink.mark(self.slot, at, &Mark::Check { counters, running_since, lag, source });
+    }
+
+    fn wait(
+        &mut self,
+        from: Timestamp,
+        to: Timestamp,
+        began: WaitBegan,
+        credit: Nanos,
+        stamped: bool,
+        sink: &mut impl SpanSink,
+    ) {
+        self.credit_since += credit;
+        self.close(from, to, Doing::Wait { began, credit, stamped }, sink);
+    }
+
+    fn hole(&mut self, from: Timestamp, to: Timestamp, sink: &mut impl SpanSink) {
+        if to > from {
+            self.hole_since += to.since(from);
+            self.close(from, to, Doing::Unknown, sink);
+        }
+    }
+
+    fn close(&self, from: Timestamp, to: Timestamp, doing: Doing, sink: &mut impl SpanSink) {
+        sink.span(&Span { slot: self.slot, from, to, doing, open: self.open_start });
+    }
+}
+
+/// The impossible and the odd, counted where it is noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// A thread left blocked and ran again, and no `sched_waking` was seen for it.
+    pub switch_ins_without_waking: u64,
+}

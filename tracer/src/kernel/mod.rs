@@ -1,0 +1,13 @@
+//! Everything that asks the kernel: Linux only. Moves bytes and facts, never sees an event.
+
+pub mod btf;
+pub mod cgroup;
+mod diagnostics;
+pub mod fields;
+pub mod host;
+pub mod preflight;
+mod probes;
+pub mod procfs;
+pub mod raw;
+pub mod ring;
+pub mod session;

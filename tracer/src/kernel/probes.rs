@@ -1,0 +1,30 @@
+//! The kernel programs and where they are attached, in the order of attaching.
+//!
+//! Births before switches: from the first switch record on, every thread that is born is told.
+
+/// A `tp_btf` program.
+pub struct Probe {
+    /// The program's name in the object, and the tracepoint's.
+    pub name: &'static str,
+    /// Without it tracing still starts; `doctor` says what is lost.
+    pub optional: bool,
+}
+
+const fn required(name: &'static str) -> Probe {
+    Probe { name, optional: false }
+}
+
+pub const PROBES: &[Probe] = &[
+    required("task_newtask"),
+    Probe { name: "sched_process_fork", optional: true },
+    required("sched_process_exec"),
+    required("sched_process_exit"),
+    required("task_rename"),
+    required("sched_migrate_task"),
+    required("sched_wakeup_new"),
+    required("sched_waking"),
+    required("sched_switch"),
+];
+
+/// The iterator program, and the iterator it belongs to.
+pub const SNAPSHOT: (&str, &str) = ("snapshot", "task");

@@ -1,0 +1,81 @@
+//! The rings, one per CPU: filled by the kernel programs, drained here.
+//!
+//! In: nothing but the readiness of the rings. Out: records as bytes. Never sees an event.
+
+use std::os::fd::AsRawFd as _;
+
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use rustix::event::epoll;
+use tokio::io::unix::AsyncFd;
+
+/// Records taken from one ring before the others get their turn.
+const TURN: u64 = 65_536;
+
+pub struct Rings {
+    rings: Vec<RingBuf<MapData>>,
+    /// Ready when a kernel program asked for a drain before its time.
+    ready: AsyncFd<std::os::fd::OwnedFd>,
+}
+
+/// What one drain found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Drained {
+    pub records: u64,
+    /// Bytes in the fullest ring.
+    pub fullest: u64,
+    /// Every ring was emptied; else one refilled faster than it was read.
+    pub complete: bool,
+}
+
+/// One ring of `bytes`, which the kernel wants as a power of two of pages.
+pub fn create(bytes: u32) -> Result<RingBuf<MapData>, MapError> {
+    let definition = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, bytes, 0);
+    let map = Map::from_map_data(MapData::create(definition, "tracer_ring", None)?)?;
+    RingBuf::try_from(map)
+}
+
+impl Rings {
+    /// Must be called inside a tokio runtime.
+    pub fn new(rings: Vec<RingBuf<MapData>>) -> std::io::Result<Rings> {
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, ring) in (0..).zip(&rings) {
+            // SAFETY: the ring, and with it the descriptor, lives as long as `poll`: in one struct.
+            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+            epoll::add(&poll, fd, epoll::EventData::new_u64(index), flags)?;
+        }
+        // SAFETY: owns its descriptor, which stays open as long as it is registered.
+        let ready = unsafe { AsyncFd::register(poll) }?;
+        Ok(Rings { rings, ready })
+    }
+
+    /// Until a kernel program asks for a drain.
+    pub async fn asked(&self) -> std::io::Result<()> {
+        let mut guard = self.ready.readable().await?;
+        let mut events = Vec::with_capacity(self.rings.len());
+        let timeout = rustix::time::Timespec::default();
+        epoll::wait(self.ready.get_ref(), rustix::buffer::spare_capacity(&mut events), Some(&timeout))?;
+        guard.clear_ready();
+        Ok(())
+    }
+
+    /// Lends every record that is there.
+    pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> Drained {
+        let mut drained = Drained { complete: true, ..Drained::default() };
+        for ring in &mut self.rings {
+            let (mut records, mut bytes) = (0, 0);
+            while records < TURN
+                && let Some(record) = ring.next()
+            {
+                records += 1;
+                bytes += record.len() as u64;
+                push(&record);
+            }
+            drained.records += records;
+            drained.fullest = drained.fullest.max(bytes);
+            drained.complete &= records < TURN;
+        }
+        drained
+    }
+}

@@ -1,0 +1,346 @@
+//! Folds spans into totals and distributions per thread and CPU, cut at the edges of one window.
+//!
+//! In: spans and marks. Out: rows. Must not know: names, processes, what is shown.
+
+use crate::{
+    audit::{Audit, share},
+    dist::Histogram,
+    engine::Facts,
+    model::{
+        CheckSource, Cpu, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch,
+        SwitchCount, Syscall, Timestamp, WaitBegan,
+    },
+    report::{OffCpu, SystemTotals, Totals},
+};
+
+/// One thread.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub totals: Totals,
+    /// `run` less what the kernel does not count as run time.
+    pub net_run: Nanos,
+    pub run_slice: Histogram,
+    pub wait: Histogram,
+    pub latency: Histogram,
+    pub off_cpu: Vec<OffCpu>,
+    pub audit: Option<Audit>,
+    /// The thread lived at some time in the window.
+    pub present: bool,
+    life: Option<(Timestamp, Option<Timestamp>)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTotals {
+    pub busy: Nanos,
+    pub idle: Nanos,
+    pub switches: u64,
+}
+
+#[derive(Debug)]
+pub struct Ledger {
+    /// `None`: the window has not begun.
+    from: Option<Timestamp>,
+    to: Timestamp,
+    /// Whether checks against the kernel are kept: not for intervals.
+    audits: bool,
+    /// What every row starts from: zero, or `None` where the machine cannot tell.
+    blank: Totals,
+    rows: Vec<Option<Box<Row>>>,
+    cpus: Vec<CpuTotals>,
+    system: SystemTotals,
+}
+
+impl Ledger {
+    pub fn new(facts: &Facts, audits: bool) -> Ledger {
+        let zero = Totals::zero();
+        Ledger {
+            from: None,
+            to: Timestamp(u64::MAX),
+            audits,
+            blank: Totals {
+                run_steal: zero.run_steal.filter(|_| facts.steal),
+                iowait: zero.iowait.filter(|_| facts.iowait),
+                involuntary_yields: zero.involuntary_yields.filter(|_| facts.sched_yield.is_some()),
+                ..zero
+            },
+            rows: Vec::new(),
+            cpus: Vec::new(),
+            system: SystemTotals::default(),
+        }
+    }
+
+    /// The window begins at `at`.
+    pub fn begin(&mut self, at: Timestamp) {
+        self.from = Some(at);
+    }
+
+    /// The window ends at `at`; what ends later is cut.
+    pub fn end(&mut self, at: Timestamp) {
+        self.to = at;
+    }
+
+    pub fn row(&self, slot: Slot) -> Option<&Row> {
+        self.rows.get(slot.index())?.as_deref()
+    }
+
+    /// Takes a row out, so that its slot can belong to another thread.
+    pub fn take(&mut self, slot: Slot) -> Option<Box<Row>> {
+        let mut row = self.rows.get_mut(slot.index())?.take()?;
+        row.totals.lifetime = self.lifetime(&row);
+        Some(row)
+    }
+
+    pub fn cpus(&self) -> impl Iterator<Item = (Cpu, &CpuTotals)> {
+        (0..).map(Cpu).zip(&self.cpus)
+    }
+
+    pub fn system(&self) -> &SystemTotals {
+        &self.system
+    }
+
+    /// The row's life inside the window.
+    pub fn lifetime(&self, row: &Row) -> Nanos {
+        let (Some(begin), Some((born, died))) = (self.from, row.life) else {
+            return Nanos::ZERO;
+        };
+        died.unwrap_or(self.to).min(self.to).since(born.max(begin))
+    }
+
+    fn contains(&self, at: Timestamp) -> bool {
+        self.from.is_some_and(|from| at >= from) && at < self.to
+    }
+
+    /// The visible part of a stretch, and whether that is all of it.
+    fn visible(&self, from: Timestamp, to: Timestamp, open: bool) -> Option<(Nanos, bool)> {
+        let begin = self.from?;
+        let whole = from >= begin && to <= self.to && !open;
+        let (from, to) = (from.max(begin), to.min(self.to));
+        // A stretch of no length is one all the same, when it lies in the window.
+        (from < to || (whole && from <= to)).then(|| (to.since(from), whole))
+    }
+
+    fn row_mut(&mut self, slot: Slot) -> &mut Row {
+        let index = slot.index();
+        if index >= self.rows.len() {
+            self.rows.resize_with(index + 1, || None);
+        }
+        let blank = self.blank;
+        self.rows[index].get_or_insert_with(|| Box::new(Row { totals: blank, ..Row::default() }))
+    }
+
+    fn cpu_mut(&mut self, cpu: Cpu) -> &mut CpuTotals {
+        let index = usize::from(cpu.0);
+        if index >= self.cpus.len() {
+            self.cpus.resize(index + 1, CpuTotals::default());
+        }
+        &mut self.cpus[index]
+    }
+}
+
+impl SpanSink for Ledger {
+    fn span(&mut self, span: &Span) {
+        let visible = self.visible(span.from, span.to, span.open);
+        let audits = self.audits;
+        let row = self.row_mut(span.slot);
+        row.life.get_or_insert((span.from, None));
+        if audits && let Some(audit) = &mut row.audit {
+            audit.span(span);
+        }
+        if let Some((length, whole)) = visible {
+            row.present = true;
+            row.add(span, length, whole);
+        }
+    }
+
+    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
+        let inside = self.contains(at);
+        let begun = self.from.is_some();
+        let end = self.to;
+        let audits = self.audits;
+        let latency = match mark {
+            Mark::Latency { from } => self.visible(*from, at, false),
+            _ => None,
+        };
+        let row = self.row_mut(slot);
+        match *mark {
+            Mark::Born => {
+                row.life = Some((at, None));
+                row.present |= inside;
+            }
+            Mark::Died => {
+                if let Some((_, died)) = &mut row.life {
+                    *died = Some(at);
+                }
+            }
+            Mark::Baseline(base) => {
+                if audits {
+                    row.audit = Some(Audit::new(at, base));
+                }
+            }
+            Mark::SwitchOut { voluntary, involuntary, yielded, kind, address_space_change } => {
+                if let Some(audit) = &mut row.audit {
+                    audit.switch_out(at, voluntary, involuntary);
+                }
+                if inside {
+                    row.totals.voluntary += voluntary;
+                    row.totals.involuntary += involuntary;
+                    row.totals.kinds.count(kind);
+                    row.totals.address_space_changes += u64::from(address_space_change);
+                    if let Some(yields) = &mut row.totals.involuntary_yields {
+                        *yields += u64::from(yielded);
+                    }
+                }
+            }
+            Mark::LostAtEnd { voluntary, involuntary } => {
+                if let Some(audit) = &mut row.audit {
+                    audit.switch_out(at, voluntary, involuntary);
+                }
+                row.totals.voluntary += voluntary;
+                row.totals.involuntary += involuntary;
+            }
+            Mark::Heal { run, wait } => {
+                if let Some(audit) = &mut row.audit {
+                    audit.heal(run, wait);
+                }
+                if begun {
+                    row.heal(run, wait);
+                }
+            }
+            Mark::Latency { .. } => match latency {
+                Some((length, true)) => row.latency.record(length, at),
+                Some((_, false)) => row.latency.clip(),
+                None => {}
+            },
+            Mark::Migrated => row.totals.migrations += u64::from(inside),
+            Mark::Check { counters, running_since, lag, source } => {
+                // A thread that ended after the window was alive in it: the snapshot stands.
+                if let Some(audit) = &mut row.audit
+                    && (source == CheckSource::Snapshot || at < end)
+                {
+                    audit.check(at, counters, running_since, lag, source);
+                }
+            }
+        }
+    }
+
+    fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
+        let Some((length, _)) = self.visible(from, to, false) else { return };
+        let totals = self.cpu_mut(cpu);
+        if idle {
+            totals.idle += length;
+        } else {
+            totals.busy += length;
+        }
+    }
+
+    fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
+        if !self.contains(at) {
+            return;
+        }
+        self.cpu_mut(cpu).switches += 1;
+        self.system.voluntary += counted.voluntary;
+        self.system.involuntary += counted.involuntary;
+        self.system.from_idle += counted.from_idle;
+        self.system.address_space_changes += u64::from(switch.address_space_change);
+        if switch.prev.tid != 0 {
+            self.system.kinds.count(switch.next_kind);
+        }
+    }
+}
+
+impl Row {
+    /// The part of a span inside the window; `whole` when that is all of it.
+    fn add(&mut self, span: &Span, length: Nanos, whole: bool) {
+        let all = span.to.since(span.from);
+        let totals = &mut self.totals;
+        match span.doing {
+            Doing::Run { steal, lag } => {
+                totals.run += length;
+                self.net_run += length - share(lag, length, all);
+                if let (Some(total), Some(steal)) = (&mut totals.run_steal, steal) {
+                    *total += share(steal, length, all);
+                }
+                keep(&mut self.run_slice, length, whole, span.to);
+            }
+            Doing::Wait { began, credit, stamped } => {
+                totals.wait += length;
+                if !stamped && began == WaitBegan::Involuntary {
+                    totals.wait_uncounted += share(all - credit, length, all);
+                }
+                keep(&mut self.wait, length, whole, span.to);
+            }
+            Doing::Off { state, iowait, syscall, wake } => {
+                match state {
+                    OffState::Sleep => totals.sleep += length,
+                    OffState::Block => totals.block += length,
+                    OffState::Stopped => totals.stopped += length,
+                }
+                if let (Some(total), true) = (&mut totals.iowait, iowait && state == OffState::Block)
+                {
+                    *total += length;
+                }
+                if let (Some(total), Some(wake)) = (&mut totals.wake, wake) {
+                    *total += wake.min(length);
+                }
+                self.off(state, syscall, length);
+            }
+            Doing::Unknown => totals.unknown += length,
+        }
+    }
+
+    fn off(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
+        let same = |row: &&mut OffCpu| row.state == state && row.syscall == syscall;
+        match self.off_cpu.iter_mut().find(same) {
+            Some(row) => {
+                row.count += 1;
+                row.ns += length;
+            }
+            None => self.off_cpu.push(OffCpu { state, syscall, count: 1, ns: length }),
+        }
+    }
+
+    /// Moves what the counters explain out of the hole.
+    fn heal(&mut self, run: Nanos, wait: Nanos) {
+        let run = run.min(self.totals.unknown);
+        self.totals.unknown = self.totals.unknown - run;
+        let wait = wait.min(self.totals.unknown);
+        self.totals.unknown = self.totals.unknown - wait;
+        self.totals.run += run;
+        self.totals.wait += wait;
+        self.net_run += run;
+    }
+}
+
+/// A length is kept only when it is whole.
+fn keep(histogram: &mut Histogram, length: Nanos, whole: bool, at: Timestamp) {
+    if whole {
+        histogram.record(length, at);
+    } else {
+        histogram.clip();
+    }
+}
+
+/// Spans for two ledgers at once.
+pub struct Both<'a>(pub &'a mut Ledger, pub &'a mut Ledger);
+
+impl SpanSink for Both<'_> {
+    fn span(&mut self, span: &Span) {
+        self.0.span(span);
+        self.1.span(span);
+    }
+
+    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
+        self.0.mark(slot, at, mark);
+        self.1.mark(slot, at, mark);
+    }
+
+    fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
+        self.0.cpu(cpu, from, to, idle);
+        self.1.cpu(cpu, from, to, idle);
+    }
+
+    fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
+        self.0.switch(cpu, at, switch, counted);
+        self.1.switch(cpu, at, switch, counted);
+    }
+}

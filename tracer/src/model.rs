@@ -1,0 +1,396 @@
+//! The nouns of the core: times and identities as types, events and spans.
+//!
+//! In: nothing. Out: types for every other core module. Knows no bytes, no files, no clock.
+
+use std::ops::{Add, AddAssign, Sub};
+
+/// Nanoseconds on the kernel's monotonic clock; never wall time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+/// A length of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nanos(pub u64);
+
+impl Timestamp {
+    /// The time since `earlier`, zero when the stream went backwards.
+    pub fn since(self, earlier: Timestamp) -> Nanos {
+        Nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The point `ago` before this one.
+    pub fn before(self, ago: Nanos) -> Timestamp {
+        Timestamp(self.0.saturating_sub(ago.0))
+    }
+}
+
+impl Nanos {
+    pub const ZERO: Nanos = Nanos(0);
+
+    pub fn saturating_sub(self, other: Nanos) -> Nanos {
+        Nanos(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Add for Nanos {
+    type Output = Nanos;
+    fn add(self, other: Nanos) -> Nanos {
+        Nanos(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for Nanos {
+    fn add_assign(&mut self, other: Nanos) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Nanos {
+    type Output = Nanos;
+    /// Saturates: a length is never negative.
+    fn sub(self, other: Nanos) -> Nanos {
+        self.saturating_sub(other)
+    }
+}
+
+impl std::iter::Sum for Nanos {
+    fn sum<I: Iterator<Item = Nanos>>(iter: I) -> Nanos {
+        iter.fold(Nanos::ZERO, Add::add)
+    }
+}
+
+/// A logical CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cpu(pub u16);
+
+/// Names one thread from its birth to its last switch-out; see [`tracer_common::record`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub u64);
+
+/// A thread's name as the kernel holds it: up to 15 bytes of anybody's choice.
+///
+/// Not text: it may hold escape sequences, newlines or broken UTF-8. Whoever shows it escapes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Comm(pub [u8; 16]);
+
+impl Comm {
+    /// The bytes before the first NUL.
+    pub fn bytes(&self) -> &[u8] {
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(16);
+        &self.0[..end]
+    }
+}
+
+impl From<&str> for Comm {
+    /// Cuts after 15 bytes, as the kernel does.
+    fn from(name: &str) -> Comm {
+        let mut comm = [0; 16];
+        for (to, from) in comm.iter_mut().take(15).zip(name.bytes()) {
+            *to = from;
+        }
+        Comm(comm)
+    }
+}
+
+/// The kernel's cumulative counters of one thread. They only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub nvcsw: u64,
+    pub nivcsw: u64,
+    pub run_delay: Nanos,
+    pub sum_exec: Nanos,
+}
+
+impl Counters {
+    /// The number of the thread's last switch-out: the kernel counts it before the tracepoint.
+    pub fn seq(&self) -> u64 {
+        self.nvcsw.wrapping_add(self.nivcsw)
+    }
+}
+
+/// Scheduling policy and priorities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Priority {
+    /// `SCHED_*`.
+    pub policy: u32,
+    pub nice: i32,
+    pub rt_priority: u32,
+}
+
+/// The system call a thread is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Syscall {
+    /// By number, in the table of the machine's native calls.
+    Native(u32),
+    /// A 32-bit call: its number means another call, and is not named.
+    Compat,
+}
+
+/// The state a thread left the CPU in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OffState {
+    /// Interruptible, idle or parked.
+    Sleep,
+    /// Uninterruptible.
+    Block,
+    /// Stopped by a signal or a debugger, or frozen.
+    Stopped,
+}
+
+/// How a thread left the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchOut {
+    /// Still runnable: preempted, yielded, throttled, or a signal was pending.
+    Runnable,
+    Blocked {
+        state: OffState,
+        /// The kernel flags this sleep as I/O.
+        iowait: bool,
+    },
+    /// The last switch-out of a thread.
+    Dead,
+}
+
+/// What a thread gave way to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextKind {
+    Idle,
+    KernelThread,
+    SameProcess,
+    OtherProcess,
+}
+
+/// One side of a switch. The idle thread has tid 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Side {
+    pub key: Key,
+    pub tid: u32,
+    /// Belongs to the tracer itself.
+    pub own: bool,
+}
+
+/// One context switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    pub prev: Side,
+    pub next: Side,
+    /// Of `prev`, this switch counted.
+    pub counters: Counters,
+    pub out: SwitchOut,
+    /// The tracepoint's `preempt`: preempted inside the kernel.
+    pub preempt: bool,
+    /// The kernel starts to count a wait here. Not so for a thread preempted in a non-running state.
+    pub stamped: bool,
+    pub throttled: bool,
+    /// The system call of `prev`; `None` when it is in none or it cannot be told.
+    pub syscall: Option<Syscall>,
+    pub next_kind: NextKind,
+    pub address_space_change: bool,
+    /// `run_delay` of `next` before the wait that ends now.
+    pub next_run_delay: Nanos,
+    /// The wait on this CPU that ends now, by the run queue's clock; `None` when `next` was not stamped.
+    pub next_wait: Option<Nanos>,
+    /// Low half of the number of the last switch-out of `next`.
+    pub next_seq: u32,
+    /// Cumulative for this CPU; `None` when not measured.
+    pub steal: Option<Nanos>,
+    /// Cumulative for this CPU: steal plus what else the scheduler takes out of run time.
+    pub clock_lag: Nanos,
+    pub nr_running: u32,
+}
+
+/// A thread as the task iterator or `task_newtask` describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadInfo {
+    pub key: Key,
+    pub tid: u32,
+    pub tgid: u32,
+    pub ppid: u32,
+    pub start: Timestamp,
+    pub comm: Comm,
+    pub counters: Counters,
+    pub cgroup: Option<u64>,
+    pub priority: Priority,
+    pub cpu: Cpu,
+    pub kernel_thread: bool,
+    pub io_worker: bool,
+    pub own: bool,
+    pub posture: Posture,
+    /// Stamped as queued: a wait is open by the kernel's own count.
+    pub queued: bool,
+    pub syscall: Option<Syscall>,
+    /// Read while the thread was being switched: the counters may not belong together.
+    pub torn: bool,
+    /// As in [`Switch`], of its run queue.
+    pub steal: Option<Nanos>,
+    pub clock_lag: Nanos,
+}
+
+/// What a thread was doing when the iterator looked at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posture {
+    /// Created, not yet on a run queue.
+    Unborn,
+    OnCpu,
+    Runnable,
+    Blocked { state: OffState, iowait: bool },
+    Dead,
+}
+
+/// Who created a thread, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Birth {
+    pub clone_flags: u64,
+    pub parent: Key,
+    pub parent_tid: u32,
+}
+
+/// One typed record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub at: Timestamp,
+    pub cpu: Cpu,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Switch(Switch),
+    Waking { task: Key, tid: u32, current_tid: u32, own: bool },
+    WakeupNew { task: Key, tid: u32 },
+    Migrate { task: Key, tid: u32, to: Cpu },
+    Newtask { child: Box<ThreadInfo>, birth: Birth },
+    Fork { child: Key, child_tid: u32, parent_tid: u32 },
+    Exec { task: Key, tid: u32, old_tid: u32, comm: Comm },
+    Exit { task: Key, tid: u32, exit_code: u32, priority: Priority, comm: Comm },
+    Rename { task: Key, tid: u32, comm: Comm },
+    /// Records of one probe on this CPU found no room before this point: how many in all so far.
+    Lost { probe: u32, total: u64 },
+    /// From the iterator at the start.
+    Seen(Box<ThreadInfo>),
+    /// From the iterator at the end.
+    SeenAtEnd(Box<ThreadInfo>),
+    WindowBegin,
+    WindowEnd,
+}
+
+/// A thread's place in the tables of the engine and of every ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How a wait began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitBegan {
+    /// Left runnable: preempted, yielded, throttled, or a signal was pending.
+    Involuntary,
+    /// Woken from a sleep.
+    Woken,
+    /// Born.
+    New,
+}
+
+/// What a thread did between two points of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    Run {
+        /// How much of it the hypervisor took; `None` when not measured.
+        steal: Option<Nanos>,
+        /// How much of it the kernel does not count as run time.
+        lag: Nanos,
+    },
+    Wait {
+        began: WaitBegan,
+        /// What the kernel's own counter gained for this wait.
+        credit: Nanos,
+        /// The kernel did not stamp its beginning, so `credit` may miss a part.
+        stamped: bool,
+    },
+    Off {
+        state: OffState,
+        iowait: bool,
+        syscall: Option<Syscall>,
+        /// The part at its end between the waker's decision and the run queue; `None` when the
+        /// decision was not seen.
+        wake: Option<Nanos>,
+    },
+    /// A hole in the stream: this time is charged to nobody.
+    Unknown,
+}
+
+/// A thread in one state. The spans of a thread follow each other without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub slot: Slot,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub doing: Doing,
+    /// Its end is only where the report was asked for, or its beginning where tracing began.
+    pub open: bool,
+}
+
+/// What happens to a thread at one point of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Life begins.
+    Born,
+    /// First sight of a thread that is older; its counters as the kernel has them.
+    Baseline(Counters),
+    /// Left the CPU. `voluntary + involuntary` is more than 1 when switches before were lost.
+    SwitchOut {
+        voluntary: u64,
+        involuntary: u64,
+        /// The involuntary one came from `sched_yield`.
+        yielded: bool,
+        kind: NextKind,
+        address_space_change: bool,
+    },
+    /// The kernel's counters tell how much of the hole before was run and wait.
+    Heal { run: Nanos, wait: Nanos },
+    /// wake + wait of a thread that was woken and now runs.
+    Latency { from: Timestamp },
+    Migrated,
+    /// The kernel's counters at a switch that the stream has reached as well: check against them.
+    Check {
+        counters: Counters,
+        /// The thread runs since then, and `lag` of that is none of its run time.
+        running_since: Option<Timestamp>,
+        lag: Nanos,
+        source: CheckSource,
+    },
+    /// The iterator at the end saw switches that never came through the stream.
+    LostAtEnd { voluntary: u64, involuntary: u64 },
+    /// Life ends.
+    Died,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckSource {
+    Snapshot,
+    LastRecord,
+}
+
+/// Whoever folds spans: the ledgers, and writers of time lines.
+///
+/// Spans and marks of one thread come in the order of their ends.
+pub trait SpanSink {
+    fn span(&mut self, span: &Span);
+    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark);
+    /// `prev` left this CPU at `at`; `idle` tells whether it was the idle thread.
+    fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool);
+    /// One switch on this CPU, whoever it concerns.
+    fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount);
+}
+
+/// How one switch record counts for the machine: more than 1 when records before it were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwitchCount {
+    pub voluntary: u64,
+    pub involuntary: u64,
+    pub from_idle: u64,
+}

@@ -1,0 +1,179 @@
+//! Numbers for people: three digits and a unit, never wider than seven columns.
+
+use crate::model::Nanos;
+
+/// `850 ns`, `45.2 us`, `1.23 ms`, `12.3 s`, `2m05s`, `3h12m`, `4d07h`.
+pub fn duration(nanos: Nanos) -> String {
+    const LAST_WITH_DIGITS: u64 = 99_950_000_000;
+    let ns = nanos.0;
+    match ns {
+        0 => "0".into(),
+        1..=999 => format!("{ns} ns"),
+        // The limits lie where three digits round up into the next unit.
+        1_000..999_500 => format!("{} us", three_digits(ns, 1_000)),
+        999_500..999_500_000 => format!("{} ms", three_digits(ns, 1_000_000)),
+        999_500_000..LAST_WITH_DIGITS => format!("{} s", three_digits(ns, 1_000_000_000)),
+        _ => long_duration(ns.saturating_add(500_000_000) / 1_000_000_000),
+    }
+}
+
+/// `950`, `12345`, `123k`, `1.23M`: at most five columns.
+pub fn count(count: u64) -> String {
+    const UNITS: [(u64, char); 6] = [
+        (1_000, 'k'),
+        (1_000_000, 'M'),
+        (1_000_000_000, 'G'),
+        (1_000_000_000_000, 'T'),
+        (1_000_000_000_000_000, 'P'),
+        (1_000_000_000_000_000_000, 'E'),
+    ];
+    if count < 100_000 {
+        return count.to_string();
+    }
+    let (unit, letter) = UNITS
+        .into_iter()
+        .find(|(unit, _)| u128::from(count) < u128::from(*unit) * 9_995 / 10)
+        .unwrap_or(UNITS[UNITS.len() - 1]);
+    format!("{}{letter}", three_digits(count, unit))
+}
+
+/// `17.3 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (1, "B"),
+        (1 << 10, "KiB"),
+        (1 << 20, "MiB"),
+        (1 << 30, "GiB"),
+    ];
+    let (unit, name) = UNITS
+        .into_iter()
+        .find(|(unit, _)| bytes / unit < 1_000)
+        .unwrap_or(UNITS[UNITS.len() - 1]);
+    if unit == 1 {
+        return format!("{bytes} B");
+    }
+    format!("{} {name}", three_digits(bytes, unit))
+}
+
+/// `0.42%`, `12%`; `-` when there is no whole.
+pub fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".into();
+    }
+    percentage(part as f64 * 100.0 / whole as f64)
+}
+
+pub fn percentage(percent: f64) -> String {
+    match percent {
+        0.0 => "0%".into(),
+        // More digits would claim a precision that no cost figure has.
+        p if p.abs() < 0.01 => "<0.01%".into(),
+        p if p.abs() < 0.995 => format!("{p:.2}%"),
+        p if p.abs() < 9.95 => format!("{p:.1}%"),
+        p => format!("{p:.0}%"),
+    }
+}
+
+fn long_duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match hours {
+        0 => format!("{minutes}m{:02}s", seconds % 60),
+        1..100 => format!("{hours}h{:02}m", minutes % 60),
+        _ if days < 1_000 => format!("{days}d{:02}h", hours % 24),
+        _ => format!("{days}d"),
+    }
+}
+
+fn three_digits(value: u64, unit: u64) -> String {
+    let scaled = value as f64 / unit as f64;
+    match scaled {
+        s if s < 9.995 => format!("{s:.2}"),
+        s if s < 99.95 => format!("{s:.1}"),
+        s => format!("{s:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_keep_three_digits() {
+        let shown = [
+            0,
+            1,
+            999,
+            1_000,
+            45_200,
+            999_499,
+            999_500,
+            1_234_567,
+            12_345_678,
+            999_499_999,
+            999_500_000,
+            12_345_678_901,
+            99_949_999_999,
+            99_950_000_000,
+            3_599_600_000_000,
+            360_000_000_000_000,
+            u64::MAX,
+        ]
+        .map(|ns| duration(Nanos(ns)));
+        assert_eq!(
+            shown,
+            [
+                "0", "1 ns", "999 ns", "1.00 us", "45.2 us", "999 us", "1.00 ms", "1.23 ms",
+                "12.3 ms", "999 ms", "1.00 s", "12.3 s", "99.9 s", "1m40s", "1h00m", "4d04h",
+                "213503d"
+            ]
+        );
+    }
+
+    #[test]
+    fn counts_are_exact_while_they_fit() {
+        let shown = [
+            0,
+            99_999,
+            100_000,
+            999_499,
+            999_500,
+            1_234_567,
+            999_600_000,
+            u64::MAX,
+        ]
+        .map(count);
+        assert_eq!(
+            shown,
+            [
+                "0", "99999", "100k", "999k", "1.00M", "1.23M", "1.00G", "18.4E"
+            ]
+        );
+    }
+
+    #[test]
+    fn bytes_use_binary_units() {
+        assert_eq!(
+            [0, 999, 1_000, 18_140_000, 5 << 40].map(bytes),
+            ["0 B", "999 B", "0.98 KiB", "17.3 MiB", "5120 GiB"]
+        );
+    }
+
+    #[test]
+    fn percentages_do_not_claim_more_than_is_known() {
+        assert_eq!(percent(1, 0), "-");
+        assert_eq!(
+            [0.0, 0.004, 0.42, 1.25, 12.3, 100.0].map(percentage),
+            ["0%", "<0.01%", "0.42%", "1.2%", "12%", "100%"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_fits_its_column(value: u64) {
+            prop_assert!(duration(Nanos(value)).len() <= 7);
+            prop_assert!(count(value).len() <= 5);
+        }
+    }
+}

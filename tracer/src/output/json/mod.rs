@@ -1,0 +1,147 @@
+//! The report as JSON. The private structs here are the schema: a key that is `null` was not measured,
+//! a key that is absent is not built yet.
+
+mod head;
+mod rows;
+mod safe;
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
+
+use self::safe::Safe;
+use crate::host::Host;
+use crate::report::Report;
+
+const SCHEMA: &str = "tracer.report.v1";
+
+/// One document, indented.
+pub fn write(host: &Host, report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    Document::new(host, report).serialize(&mut Serializer::with_formatter(
+        &mut *out,
+        Safe(PrettyFormatter::new()),
+    ))?;
+    writeln!(out)
+}
+
+/// The same document on one line, with its `type` in front.
+pub fn write_line(
+    kind: &str,
+    host: &Host,
+    report: &Report,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let line = Line {
+        kind,
+        document: Document::new(host, report),
+    };
+    line.serialize(&mut Serializer::with_formatter(
+        &mut *out,
+        Safe(CompactFormatter),
+    ))?;
+    writeln!(out)
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(flatten)]
+    document: Document<'a>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    tracer_version: &'static str,
+    /// Only of a report that covers an interval of its window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<head::Interval>,
+    host: head::Host<'a>,
+    window: head::Window<'a>,
+    target: head::Target<'a>,
+    quality: head::Quality<'a>,
+    cost: head::Cost<'a>,
+    system: head::System,
+    processes: Vec<rows::Process<'a>>,
+}
+
+impl<'a> Document<'a> {
+    fn new(host: &'a Host, report: &'a Report) -> Document<'a> {
+        Document {
+            schema: SCHEMA,
+            tracer_version: env!("CARGO_PKG_VERSION"),
+            interval: head::interval(&report.window),
+            host: head::host(host),
+            window: head::window(&report.window),
+            target: head::target(&report.target),
+            quality: head::quality(&report.quality),
+            cost: head::cost(&report.cost),
+            system: head::system(&report.system),
+            processes: report
+                .processes
+                .iter()
+                .map(|process| rows::process(process, &host.arch))
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    fn document(report: &Report) -> String {
+        let mut out = Vec::new();
+        write(&sample::host(), report, &mut out).expect("write to memory");
+        // A release changes no snapshot.
+        let text = String::from_utf8(out).expect("JSON is UTF-8");
+        text.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    }
+
+    #[test]
+    fn a_report_with_everything() {
+        insta::assert_snapshot!("json_valid", document(&sample::valid()));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_null() {
+        insta::assert_snapshot!("json_not_measured", document(&sample::not_measured()));
+    }
+
+    #[test]
+    fn an_empty_report() {
+        insta::assert_snapshot!("json_empty", document(&Report::default()));
+    }
+
+    #[test]
+    fn hostile_names_are_escaped_and_come_back_as_they_were() {
+        let text = document(&sample::hostile());
+        let harmful = |c: char| c != '\n' && super::super::escape::is_hidden(c);
+        assert!(
+            !text.chars().any(harmful),
+            "raw control characters in {text}"
+        );
+        let report: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
+        let names: Vec<_> = report["processes"][0]["threads"]
+            .as_array()
+            .expect("threads")
+            .iter()
+            .map(|thread| thread["comm"].as_str().expect("a name").to_owned())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "\x1b[31mred\x1b[0m",
+                "two\nlines",
+                "bad\\xff\\xfe",
+                "\u{202e}gnp.exe",
+                "c1\u{9b}2J",
+                "日本語",
+                "a\\x1b"
+            ]
+        );
+    }
+}

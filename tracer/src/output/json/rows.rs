@@ -1,0 +1,232 @@
+//! Processes, their threads, and what they are made of.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::head::{Kinds, kinds};
+use crate::model::Nanos;
+use crate::output::{escape, syscalls, words};
+use crate::report;
+
+#[derive(Serialize)]
+pub struct Process<'a> {
+    pid: u32,
+    started_ns: i64,
+    ppid: u32,
+    comm: Cow<'a, str>,
+    cmdline: Option<&'a str>,
+    cgroup: Option<&'a str>,
+    threads_max: u64,
+    threads_total: u64,
+    totals: Totals,
+    folded: Folded,
+    threads: Vec<Thread<'a>>,
+}
+
+pub fn process<'a>(process: &'a report::Process, arch: &str) -> Process<'a> {
+    Process {
+        pid: process.pid,
+        started_ns: process.started_ns,
+        ppid: process.ppid,
+        comm: escape::json(process.comm.bytes()),
+        cmdline: process.cmdline.as_deref(),
+        cgroup: process.cgroup.as_deref(),
+        threads_max: process.threads_max,
+        threads_total: process.threads_total,
+        totals: totals(&process.totals),
+        folded: Folded {
+            threads: process.folded.threads,
+            totals: totals(&process.folded.totals),
+        },
+        threads: process
+            .threads
+            .iter()
+            .map(|row| thread(row, arch))
+            .collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct Folded {
+    threads: u64,
+    totals: Totals,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    lifetime_ns: u64,
+    run_ns: u64,
+    run_steal_ns: Option<u64>,
+    wait_ns: u64,
+    wait_uncounted_ns: u64,
+    sleep_ns: u64,
+    block_ns: u64,
+    iowait_ns: Option<u64>,
+    stopped_ns: u64,
+    unknown_ns: u64,
+    wake_ns: Option<u64>,
+    switches: Switches,
+    kinds: Kinds,
+    address_space_changes: u64,
+    migrations: u64,
+}
+
+#[derive(Serialize)]
+struct Switches {
+    voluntary: u64,
+    involuntary: u64,
+    involuntary_yields: Option<u64>,
+}
+
+fn totals(totals: &report::Totals) -> Totals {
+    let known = |nanos: Option<Nanos>| nanos.map(|nanos| nanos.0);
+    Totals {
+        lifetime_ns: totals.lifetime.0,
+        run_ns: totals.run.0,
+        run_steal_ns: known(totals.run_steal),
+        wait_ns: totals.wait.0,
+        wait_uncounted_ns: totals.wait_uncounted.0,
+        sleep_ns: totals.sleep.0,
+        block_ns: totals.block.0,
+        iowait_ns: known(totals.iowait),
+        stopped_ns: totals.stopped.0,
+        unknown_ns: totals.unknown.0,
+        wake_ns: known(totals.wake),
+        switches: Switches {
+            voluntary: totals.voluntary,
+            involuntary: totals.involuntary,
+            involuntary_yields: totals.involuntary_yields,
+        },
+        kinds: kinds(&totals.kinds),
+        address_space_changes: totals.address_space_changes,
+        migrations: totals.migrations,
+    }
+}
+
+#[derive(Serialize)]
+struct Thread<'a> {
+    tid: u32,
+    was_tid: Option<u32>,
+    comm: Cow<'a, str>,
+    /// Belongs to the tracer itself.
+    own: bool,
+    started_ns: i64,
+    born_in_window: bool,
+    exit: Option<Exit>,
+    policy: Cow<'static, str>,
+    nice: i32,
+    rt_priority: u32,
+    cpu_last: u16,
+    #[serde(flatten)]
+    totals: Totals,
+    run_slice: Dist,
+    wait: Dist,
+    latency: Option<Dist>,
+    off_cpu: Vec<OffCpu>,
+    kernel: Option<Kernel>,
+}
+
+fn thread<'a>(thread: &'a report::Thread, arch: &str) -> Thread<'a> {
+    Thread {
+        tid: thread.tid,
+        was_tid: thread.was_tid,
+        comm: escape::json(thread.comm.bytes()),
+        own: thread.own,
+        started_ns: thread.started_ns,
+        born_in_window: thread.born_in_window,
+        exit: thread.exit.map(|exit| Exit {
+            at_ns: exit.at_ns,
+            code: exit.code,
+            signal: exit.signal,
+        }),
+        policy: words::policy(thread.priority.policy),
+        nice: thread.priority.nice,
+        rt_priority: thread.priority.rt_priority,
+        cpu_last: thread.cpu_last,
+        totals: totals(&thread.totals),
+        run_slice: dist(&thread.run_slice),
+        wait: dist(&thread.wait),
+        latency: thread.latency.as_ref().map(dist),
+        off_cpu: thread
+            .off_cpu
+            .iter()
+            .map(|row| off_cpu(row, arch))
+            .collect(),
+        kernel: thread.kernel.as_ref().map(kernel),
+    }
+}
+
+#[derive(Serialize)]
+struct Exit {
+    at_ns: i64,
+    code: u8,
+    signal: u8,
+}
+
+#[derive(Serialize)]
+struct OffCpu {
+    state: &'static str,
+    syscall: Option<Cow<'static, str>>,
+    count: u64,
+    ns: u64,
+}
+
+fn off_cpu(row: &report::OffCpu, arch: &str) -> OffCpu {
+    OffCpu {
+        state: words::off_state(row.state),
+        syscall: row.syscall.map(|syscall| syscalls::name(arch, syscall)),
+        count: row.count,
+        ns: row.ns.0,
+    }
+}
+
+#[derive(Serialize)]
+struct Kernel {
+    source: &'static str,
+    voluntary: u64,
+    involuntary: u64,
+    run_ns: u64,
+    wait_ns: u64,
+}
+
+fn kernel(counters: &report::KernelCounters) -> Kernel {
+    Kernel {
+        source: words::kernel_source(counters.source),
+        voluntary: counters.voluntary,
+        involuntary: counters.involuntary,
+        run_ns: counters.run.0,
+        wait_ns: counters.wait.0,
+    }
+}
+
+#[derive(Serialize)]
+struct Dist {
+    count: u64,
+    clipped: u64,
+    sum_ns: u64,
+    min_ns: Option<u64>,
+    p50_ns: Option<u64>,
+    p90_ns: Option<u64>,
+    p99_ns: Option<u64>,
+    p999_ns: Option<u64>,
+    max_ns: Option<u64>,
+    max_at_ns: Option<u64>,
+}
+
+fn dist(dist: &report::Dist) -> Dist {
+    let value =
+        |pick: fn(&report::DistValues) -> Nanos| dist.values.as_ref().map(|values| pick(values).0);
+    Dist {
+        count: dist.count,
+        clipped: dist.clipped,
+        sum_ns: dist.sum.0,
+        min_ns: value(|values| values.min),
+        p50_ns: value(|values| values.p50),
+        p90_ns: value(|values| values.p90),
+        p99_ns: value(|values| values.p99),
+        p999_ns: value(|values| values.p999),
+        max_ns: value(|values| values.max),
+        max_at_ns: value(|values| values.max_at),
+    }
+}

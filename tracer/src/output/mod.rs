@@ -1,0 +1,99 @@
+//! Shows a report. In: [`Report`] and [`Host`]. Out: characters, to whatever writer is handed in.
+//!
+//! One file per format, each a function from a report to a writer. Knows no kernel, no event, and sorts nothing.
+
+mod escape;
+pub mod file;
+mod human;
+mod json;
+mod ndjson;
+#[cfg(test)]
+mod sample;
+mod syscalls;
+mod text;
+mod words;
+
+use std::io;
+
+pub use escape::terminal;
+pub use human::{bytes, count, duration};
+pub use syscalls::name as syscall_name;
+
+use crate::host::Host;
+use crate::report::Report;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people; fits the terminal.
+    #[default]
+    Table,
+    /// One document, schema `tracer.report.v1`.
+    Json,
+    /// One object a line, each with a `type`.
+    Ndjson,
+}
+
+/// How the table looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of the terminal.
+    pub width: usize,
+    pub colour: bool,
+    /// Show the command line beneath each process.
+    pub cmdline: bool,
+}
+
+/// A terminal that does not tell its size is an old one.
+const TERMINAL_WIDTH: usize = 80;
+/// A file or a pipe has no width; this shows most columns and still fits half a screen.
+const FILE_WIDTH: usize = 120;
+
+impl Style {
+    pub fn for_terminal(width: Option<usize>, is_terminal: bool, no_color: bool) -> Style {
+        let unknown = if is_terminal {
+            TERMINAL_WIDTH
+        } else {
+            FILE_WIDTH
+        };
+        Style {
+            // Serial consoles report a width of 0.
+            width: width.filter(|&width| width > 0).unwrap_or(unknown),
+            colour: is_terminal && !no_color,
+            cmdline: false,
+        }
+    }
+}
+
+/// Writes one report. A report with `window.interval_at` covers an interval and is shown short.
+pub fn report(
+    format: Format,
+    host: &Host,
+    report: &Report,
+    style: &Style,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    match format {
+        Format::Table => text::write(host, report, style, out),
+        Format::Json => json::write(host, report, out),
+        Format::Ndjson => ndjson::write(host, report, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_needs_a_terminal_and_no_objection() {
+        assert!(Style::for_terminal(None, true, false).colour);
+        assert!(!Style::for_terminal(None, true, true).colour);
+        assert!(!Style::for_terminal(None, false, false).colour);
+    }
+
+    #[test]
+    fn a_width_of_zero_is_not_a_width() {
+        assert_eq!(Style::for_terminal(Some(0), true, false).width, 80);
+        assert_eq!(Style::for_terminal(Some(100), true, false).width, 100);
+        assert_eq!(Style::for_terminal(None, false, false).width, 120);
+    }
+}

@@ -1,0 +1,189 @@
+//! The report for a person: what was traced and whether to trust it, then the rows, worst first.
+
+mod columns;
+mod head;
+mod interval;
+mod paint;
+mod rows;
+mod table;
+
+use std::io;
+
+use super::Style;
+use crate::host::Host;
+use crate::report::Report;
+
+pub fn write(
+    host: &Host,
+    report: &Report,
+    style: &Style,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    match report.window.interval_at {
+        Some(at) => interval::write(at, host, report, style, out),
+        None => whole(host, report, style, out),
+    }
+}
+
+fn whole(host: &Host, report: &Report, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
+    head::write(host, report, style, out)?;
+    writeln!(out)?;
+    let rows = rows::choose(report, style);
+    if rows.is_empty() {
+        return writeln!(
+            out,
+            "No thread of the target ran, waited or slept in this window."
+        );
+    }
+    table::write(&rows, &host.arch, style, out)?;
+    writeln!(out)?;
+    let own = if rows.iter().any(|row| row.own) {
+        " [self]: this tracer."
+    } else {
+        ""
+    };
+    let key = format!("(n): threads of a process.{own} Columns: README.md, \"Columns\".");
+    head::wrap(&key, style.width)
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::output::{escape, sample};
+
+    fn table(report: &Report, width: usize) -> String {
+        render(
+            report,
+            Style {
+                width,
+                colour: false,
+                cmdline: false,
+            },
+        )
+    }
+
+    fn render(report: &Report, style: Style) -> String {
+        let mut out = Vec::new();
+        write(&sample::host(), report, &style, &mut out).expect("write to memory");
+        String::from_utf8(out).expect("the table is UTF-8")
+    }
+
+    #[test]
+    fn at_80_columns() {
+        insta::assert_snapshot!("text_valid_80", table(&sample::valid(), 80));
+    }
+
+    #[test]
+    fn at_140_columns() {
+        insta::assert_snapshot!("text_valid_140", table(&sample::valid(), 140));
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_every_column() {
+        insta::assert_snapshot!("text_valid_220", table(&sample::valid(), 220));
+    }
+
+    #[test]
+    fn losses_are_in_the_verdict_and_their_time_in_a_column() {
+        insta::assert_snapshot!("text_degraded", table(&sample::degraded(), 80));
+    }
+
+    #[test]
+    fn a_mismatch_without_a_reason_stands_out() {
+        insta::assert_snapshot!("text_invalid", table(&sample::invalid(), 80));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_n_a() {
+        insta::assert_snapshot!("text_not_measured", table(&sample::not_measured(), 200));
+    }
+
+    #[test]
+    fn nothing_seen_at_all() {
+        insta::assert_snapshot!("text_empty", table(&Report::default(), 80));
+    }
+
+    #[test]
+    fn hostile_names_are_shown_as_what_they_are() {
+        let style = Style {
+            width: 100,
+            colour: false,
+            cmdline: true,
+        };
+        insta::assert_snapshot!("text_hostile", render(&sample::hostile(), style));
+    }
+
+    #[test]
+    fn the_long_tail_is_folded() {
+        insta::assert_snapshot!("text_crowd", table(&sample::crowd(), 80));
+    }
+
+    #[test]
+    fn an_interval_is_short() {
+        insta::assert_snapshot!("text_interval", table(&sample::interval(), 80));
+    }
+
+    #[test]
+    fn colour_is_ours_alone() {
+        let style = Style {
+            width: 80,
+            colour: true,
+            cmdline: false,
+        };
+        insta::assert_snapshot!(
+            "text_colour",
+            render(&sample::invalid(), style).replace('\x1b', "ESC")
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let reports = [
+            sample::valid(),
+            sample::degraded(),
+            sample::invalid(),
+            sample::hostile(),
+            sample::crowd(),
+        ];
+        for report in reports
+            .iter()
+            .chain([&sample::not_measured(), &sample::interval()])
+        {
+            for width in [60, 80, 81, 99, 120, 140, 200, 300] {
+                let text = render(
+                    report,
+                    Style {
+                        width,
+                        colour: false,
+                        cmdline: true,
+                    },
+                );
+                for line in text.lines() {
+                    assert!(escape::columns(line) <= width, "{width} columns: {line:?}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_reaches_the_terminal_raw(
+            names in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..16), 1..8),
+            width in 60usize..200,
+            colour: bool,
+        ) {
+            let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+            let text = render(&sample::with_names(&names), Style { width, colour, cmdline: true });
+            let text = paint::SEQUENCES.iter().fold(text, |text, sequence| {
+                if colour { text.replace(sequence, "") } else { text }
+            });
+            let raw = |c: char| c != '\n' && escape::is_hidden(c);
+            prop_assert!(!text.chars().any(raw), "{:?}", text);
+            prop_assert!(text.lines().all(|line| escape::columns(line) <= width));
+        }
+    }
+}

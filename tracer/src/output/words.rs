@@ -1,0 +1,80 @@
+//! The words of the contract for what the report names by case. Every format uses these.
+
+use std::borrow::Cow;
+
+use crate::model::OffState;
+use crate::report::{CheckedField, EndReason, KernelSource, KnownError, Model, Verdict};
+
+pub fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Valid => "valid",
+        Verdict::Degraded => "degraded",
+        Verdict::Invalid => "invalid",
+    }
+}
+
+pub fn end_reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Duration => "duration",
+        EndReason::Signal => "signal",
+        EndReason::TargetExit => "target_exit",
+        EndReason::MaxOverhead => "max_overhead",
+        EndReason::RecordingEnd => "recording_end",
+        EndReason::Error => "error",
+    }
+}
+
+pub fn model(model: Model) -> &'static str {
+    match model {
+        Model::Single => "single",
+        Model::Threads => "threads",
+        Model::Processes => "processes",
+        Model::Hybrid => "hybrid",
+    }
+}
+
+/// Named as the keys of a thread, so that a reader finds both sides.
+pub fn checked_field(field: CheckedField) -> &'static str {
+    match field {
+        CheckedField::Voluntary => "voluntary",
+        CheckedField::Involuntary => "involuntary",
+        CheckedField::Run => "run_ns",
+        CheckedField::Wait => "wait_ns",
+    }
+}
+
+pub fn known_error(error: KnownError) -> &'static str {
+    match error {
+        KnownError::KernelCountedSleep => "kernel_counted_sleep",
+        KnownError::KernelMissedWait => "kernel_missed_wait",
+    }
+}
+
+pub fn kernel_source(source: KernelSource) -> &'static str {
+    match source {
+        KernelSource::Snapshot => "snapshot",
+        KernelSource::LastRecord => "last_record",
+    }
+}
+
+pub fn off_state(state: OffState) -> &'static str {
+    match state {
+        OffState::Sleep => "sleep",
+        OffState::Block => "block",
+        OffState::Stopped => "stopped",
+    }
+}
+
+/// As `chrt` prints it. Numbers: include/uapi/linux/sched.h.
+pub fn policy(policy: u32) -> Cow<'static, str> {
+    match policy {
+        0 => "SCHED_OTHER".into(),
+        1 => "SCHED_FIFO".into(),
+        2 => "SCHED_RR".into(),
+        3 => "SCHED_BATCH".into(),
+        5 => "SCHED_IDLE".into(),
+        6 => "SCHED_DEADLINE".into(),
+        7 => "SCHED_EXT".into(),
+        other => format!("SCHED_{other}").into(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Decode, reorder, engine, ledger and report behind `push(bytes)` and `report`.
+//!
+//! Live tracing and replay differ only in who pushes. Knows no clock, file or socket.
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    audit::Tolerance,
+    decode::decode,
+    engine::{Engine, Facts, tasks::ProcessId},
+    ledger::{Both, Ledger},
+    model::{Event, Timestamp, What},
+    reorder::Reorder,
+    report::{Folded, Report, Totals},
+    summary::{Assessment, Outside, Summary},
+    target::{Selection, Target},
+};
+
+/// What does not change during a run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub facts: Facts,
+    pub target: Target,
+    pub tolerance: Tolerance,
+    /// Ended threads kept with their own row; older ones are folded into their process.
+    pub max_threads: usize,
+    /// Whether interval reports will be asked for.
+    pub intervals: bool,
+}
+
+#[derive(Debug)]
+pub struct Pipeline {
+    settings: Settings,
+    reorder: Reorder,
+    engine: Engine,
+    selection: Selection,
+    window: Ledger,
+    interval: Option<Ledger>,
+    folded: FxHashMap<ProcessId, Folded>,
+    /// Of folded threads.
+    assessment: Assessment,
+    began: Option<Timestamp>,
+    interval_began: Timestamp,
+    /// Records of a kind this build does not know, or cut short.
+    undecoded: u64,
+}
+
+impl Pipeline {
+    pub fn new(settings: Settings) -> Pipeline {
+        Pipeline {
+            reorder: Reorder::default(),
+            engine: Engine::new(settings.facts.clone()),
+            selection: Selection::new(settings.target.clone()),
+            window: Ledger::new(&settings.facts, true),
+            interval: settings.intervals.then(|| Ledger::new(&settings.facts, false)),
+            folded: FxHashMap::default(),
+            assessment: Assessment::default(),
+            began: None,
+            interval_began: Timestamp(0),
+            undecoded: 0,
+            settings,
+        }
+    }
+
+    /// One record, in any order that [`Reorder`] can mend.
+    pub fn push(&mut self, record: &[u8]) {
+        match decode(record) {
+            Some(event) => self.reorder.push(event),
+            None => self.undecoded += 1,
+        }
+    }
+
+    /// Applies all events before `watermark`: nothing older will come.
+    pub fn advance(&mut self, watermark: Timestamp) {
+        while let Some(event) = self.reorder.pop(watermark) {
+            self.apply(&event);
+        }
+        while let Some(slot) = self.engine.ended_beyond(self.settings.max_threads) {
+            self.fold(slot);
+        }
+    }
+
+    /// Whether any chosen thread still lives.
+    pub fn target_lives(&self) -> bool {
+        self.selection.lives(self.engine.tasks())
+    }
+
+    /// The interval up to `at`, to which the stream has been advanced; the next one begins there.
+    pub fn interval_report(&mut self, at: Timestamp, outside: &Outside) -> Option<Report> {
+        let interval = self.interval.as_mut()?;
+        let began = self.began?;
+        interval.end(at);
+        self.engine.open_spans(at, interval);
+        let mut next = Ledger::new(&self.settings.facts, false);
+        next.begin(at);
+        let done = std::mem::replace(interval, next);
+        let mut report = self.summary(&done, outside).report(self.interval_began, at);
+        report.window.start = began;
+        report.window.interval_at = Some(self.interval_began.since(began));
+        self.interval_began = at;
+        Some(report)
+    }
+
+    /// The stream has ended and the window closes at `end`: the report over all of it.
+    pub fn finish(&mut self, end: Timestamp, outside: &Outside) -> Report {
+        self.window.end(end);
+        self.advance(Timestamp(u64::MAX));
+        self.engine.finish(end, &mut self.window);
+        self.summary(&self.window, outside).report(self.began.unwrap_or(end), end)
+    }
+
+    fn summary<'a>(&'a self, ledger: &'a Ledger, outside: &'a Outside) -> Summary<'a> {
+        Summary {
+            engine: &self.engine,
+            selection: &self.selection,
+            ledger,
+            folded: &self.folded,
+            folded_assessment: &self.assessment,
+            tolerance: self.settings.tolerance,
+            late: self.reorder.late(),
+            undecoded: self.undecoded,
+            outside,
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event.what {
+            What::WindowBegin => {
+                self.began = Some(event.at);
+                self.interval_began = event.at;
+                self.window.begin(event.at);
+                if let Some(interval) = &mut self.interval {
+                    interval.begin(event.at);
+                }
+            }
+            // Spans that close after this are cut here.
+            What::WindowEnd => self.window.end(event.at),
+            _ => {}
+        }
+        match &mut self.interval {
+            Some(interval) => self.engine.apply(event, &mut Both(&mut self.window, interval)),
+            None => self.engine.apply(event, &mut self.window),
+        }
+        self.selection.observe(event, self.engine.tasks());
+    }
+
+    /// An ended thread's row becomes part of its process, so that memory stays bounded.
+    fn fold(&mut self, slot: crate::model::Slot) {
+        let row = self.window.take(slot);
+        if let Some(interval) = &mut self.interval {
+            interval.take(slot);
+        }
+        if let (Some(row), Some(who)) = (row, self.engine.tasks().get(slot))
+            && row.present
+            && self.selection.contains(slot)
+        {
+            self.assessment.add(who.tid, &row, self.settings.tolerance);
+            let folded = self
+                .folded
+                .entry(who.process)
+                .or_insert_with(|| Folded { threads: 0, totals: Totals::zero() });
+            folded.threads += 1;
+            folded.totals.add(&row.totals);
+        }
+        self.engine.release(slot);
+    }
+}

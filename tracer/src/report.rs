@@ -1,0 +1,367 @@
+//! What is shown: the numbers of one window, chosen and sorted. Built by the pipeline, read by `output`.
+//!
+//! `None` is "not measured", never zero. Times are nanoseconds; `at` counts from the window's start.
+
+use crate::model::{Comm, NextKind, Nanos, OffState, Priority, Syscall, Timestamp};
+
+/// The report over one window or one interval.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub window: Window,
+    pub target: Target,
+    pub quality: Quality,
+    pub cost: Cost,
+    pub system: System,
+    /// Sorted by wait, longest first.
+    pub processes: Vec<Process>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    /// `CLOCK_MONOTONIC` at the start.
+    pub start: Timestamp,
+    /// The same moment by the wall clock, RFC 3339. Filled at the edge: the core reads no clock.
+    pub started: Option<String>,
+    pub duration: Nanos,
+    pub end_reason: Option<EndReason>,
+    /// An interval of the window: how far into the window it began.
+    pub interval_at: Option<Nanos>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    Duration,
+    Signal,
+    TargetExit,
+    MaxOverhead,
+    RecordingEnd,
+    Error,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// In words: `pid 1234`, `the whole system`.
+    pub description: String,
+    pub pids: Vec<u32>,
+    pub processes: u64,
+    pub threads: u64,
+    pub model: Model,
+}
+
+/// How the target divides its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Model {
+    /// One process with one thread.
+    #[default]
+    Single,
+    /// One process with several threads.
+    Threads,
+    /// Several processes of one thread each.
+    Processes,
+    /// Several processes, some with several threads.
+    Hybrid,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing lost or missed, every check matches, no unknown time.
+    #[default]
+    Valid,
+    /// Loss known in number, every checkable total still matches.
+    Degraded,
+    /// A mismatch without a known loss or a listed reason.
+    Invalid,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Quality {
+    pub verdict: Verdict,
+    pub reasons: Vec<String>,
+    pub lost_records: u64,
+    pub lost_switches: u64,
+    pub missed_events: u64,
+    pub late_records: u64,
+    pub switch_ins_without_waking: u64,
+    pub folded_threads: u64,
+    pub threads_checked: u64,
+    pub threads_matched: u64,
+    pub threads_self_checked: u64,
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// A total that differs from the kernel's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    pub tid: u32,
+    pub field: CheckedField,
+    pub ours: u64,
+    pub kernel: u64,
+    /// A known error of the kernel explains it, and it does not spoil the verdict.
+    pub reason: Option<KnownError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckedField {
+    Voluntary,
+    Involuntary,
+    Run,
+    Wait,
+}
+
+/// Errors of the kernel's own accounting that we know, bound and list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownError {
+    /// Since 6.12 a delayed-dequeue sleeper that is migrated is stamped as queued.
+    KernelCountedSleep,
+    /// A thread preempted in a non-running state is not stamped.
+    KernelMissedWait,
+}
+
+/// What tracing cost.
+#[derive(Clone, Debug, Default)]
+pub struct Cost {
+    /// Times a kernel program ran.
+    pub kernel_events: u64,
+    pub kernel_ns_per_event: Option<f64>,
+    /// How the figure above was found, or why it is not known.
+    pub method: String,
+    pub collector_cpu: Nanos,
+    pub collector_max_rss_bytes: u64,
+    pub cpu_percent_of_one: Option<f64>,
+    pub cpu_percent_of_machine: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct System {
+    pub totals: Option<SystemTotals>,
+    pub cpus: Vec<CpuRow>,
+}
+
+/// Switches of the whole machine, whatever the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SystemTotals {
+    pub voluntary: u64,
+    pub involuntary: u64,
+    /// Switches away from the idle thread.
+    pub from_idle: u64,
+    pub address_space_changes: u64,
+    pub kinds: Kinds,
+}
+
+impl SystemTotals {
+    pub fn switches(&self) -> u64 {
+        self.voluntary + self.involuntary + self.from_idle
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuRow {
+    pub cpu: u16,
+    pub busy: Nanos,
+    pub idle: Nanos,
+    pub switches: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    pub pid: u32,
+    /// Negative: before the window.
+    pub started_ns: i64,
+    pub ppid: u32,
+    pub comm: Comm,
+    pub cmdline: Option<String>,
+    /// The number behind `cgroup`; the edge that can read the hierarchy finds its path.
+    pub cgroup_id: Option<u64>,
+    pub cgroup: Option<String>,
+    pub threads_max: u64,
+    pub threads_total: u64,
+    pub totals: Totals,
+    pub folded: Folded,
+    /// Sorted by wait, longest first.
+    pub threads: Vec<Thread>,
+}
+
+/// Ended threads that were folded into their process to bound memory.
+#[derive(Clone, Debug, Default)]
+pub struct Folded {
+    pub threads: u64,
+    pub totals: Totals,
+}
+
+/// What adds up: over one thread, the threads of a process, or folded threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub lifetime: Nanos,
+    /// Gross: from switch-in to switch-out.
+    pub run: Nanos,
+    pub run_steal: Option<Nanos>,
+    pub wait: Nanos,
+    /// The part of `wait` that the kernel's own counter missed.
+    pub wait_uncounted: Nanos,
+    pub sleep: Nanos,
+    pub block: Nanos,
+    pub iowait: Option<Nanos>,
+    pub stopped: Nanos,
+    pub unknown: Nanos,
+    /// The part of sleep and block between the waker's decision and the run queue.
+    pub wake: Option<Nanos>,
+    pub voluntary: u64,
+    pub involuntary: u64,
+    pub involuntary_yields: Option<u64>,
+    pub kinds: Kinds,
+    pub address_space_changes: u64,
+    pub migrations: u64,
+}
+
+impl Totals {
+    /// Invariant: equals `lifetime`, to the nanosecond.
+    pub fn accounted(&self) -> Nanos {
+        self.run + self.wait + self.sleep + self.block + self.stopped + self.unknown
+    }
+
+    pub fn add(&mut self, other: &Totals) {
+        self.lifetime += other.lifetime;
+        self.run += other.run;
+        self.run_steal = sum(self.run_steal, other.run_steal);
+        self.wait += other.wait;
+        self.wait_uncounted += other.wait_uncounted;
+        self.sleep += other.sleep;
+        self.block += other.block;
+        self.iowait = sum(self.iowait, other.iowait);
+        self.stopped += other.stopped;
+        self.unknown += other.unknown;
+        self.wake = sum(self.wake, other.wake);
+        self.voluntary += other.voluntary;
+        self.involuntary += other.involuntary;
+        self.involuntary_yields = match (self.involuntary_yields, other.involuntary_yields) {
+            (Some(a), Some(b)) => Some(a + b),
+            _ => None,
+        };
+        self.kinds.add(&other.kinds);
+        self.address_space_changes += other.address_space_changes;
+        self.migrations += other.migrations;
+    }
+
+    /// The neutral element of [`Totals::add`]: zero where `Default` says "not measured".
+    pub fn zero() -> Totals {
+        Totals {
+            run_steal: Some(Nanos::ZERO),
+            iowait: Some(Nanos::ZERO),
+            wake: Some(Nanos::ZERO),
+            involuntary_yields: Some(0),
+            ..Totals::default()
+        }
+    }
+}
+
+/// A sum is known only when both parts are.
+fn sum(a: Option<Nanos>, b: Option<Nanos>) -> Option<Nanos> {
+    Some(a? + b?)
+}
+
+/// What the switched-out thread gave way to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds {
+    pub same_process: u64,
+    pub other_process: u64,
+    pub kernel_thread: u64,
+    pub idle: u64,
+}
+
+impl Kinds {
+    pub fn count(&mut self, kind: NextKind) {
+        match kind {
+            NextKind::Idle => self.idle += 1,
+            NextKind::KernelThread => self.kernel_thread += 1,
+            NextKind::SameProcess => self.same_process += 1,
+            NextKind::OtherProcess => self.other_process += 1,
+        }
+    }
+
+    pub fn add(&mut self, other: &Kinds) {
+        self.same_process += other.same_process;
+        self.other_process += other.other_process;
+        self.kernel_thread += other.kernel_thread;
+        self.idle += other.idle;
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Thread {
+    pub tid: u32,
+    /// Its tid before it called exec without being the leader.
+    pub was_tid: Option<u32>,
+    pub comm: Comm,
+    /// Belongs to the tracer itself.
+    pub own: bool,
+    /// Negative: before the window.
+    pub started_ns: i64,
+    pub born_in_window: bool,
+    pub exit: Option<Exit>,
+    pub priority: Priority,
+    pub cpu_last: u16,
+    pub totals: Totals,
+    pub run_slice: Dist,
+    pub wait: Dist,
+    /// wake + wait, for threads that were woken.
+    pub latency: Option<Dist>,
+    /// Longest first.
+    pub off_cpu: Vec<OffCpu>,
+    pub kernel: Option<KernelCounters>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    pub at_ns: i64,
+    pub code: u8,
+    /// 0: not killed by a signal.
+    pub signal: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffCpu {
+    pub state: OffState,
+    pub syscall: Option<Syscall>,
+    pub count: u64,
+    pub ns: Nanos,
+}
+
+/// The kernel's own counters over the window, cut the same way as ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelCounters {
+    pub source: KernelSource,
+    pub voluntary: u64,
+    pub involuntary: u64,
+    pub run: Nanos,
+    pub wait: Nanos,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelSource {
+    /// A task iterator that does not go through the ring.
+    Snapshot,
+    /// The thread's own last switch record: it has ended.
+    LastRecord,
+}
+
+/// A distribution of lengths; quantiles within 1.6 %. Nothing but `count` and `clipped` when empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dist {
+    pub count: u64,
+    /// Lengths cut by an edge of the window: in the totals, not in here.
+    pub clipped: u64,
+    pub sum: Nanos,
+    pub values: Option<DistValues>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DistValues {
+    pub min: Nanos,
+    pub p50: Nanos,
+    pub p90: Nanos,
+    pub p99: Nanos,
+    pub p999: Nanos,
+    pub max: Nanos,
+    /// When the longest ended.
+    pub max_at: Nanos,
+}

@@ -1,0 +1,265 @@
+//! From the ledger to the report: rows chosen, summed and sorted, and the verdict.
+//!
+//! In: engine, ledger, selection. Out: [`Report`]. Must not know: formats, terminals.
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    audit::Tolerance,
+    engine::{
+        Engine,
+        tasks::{Identity, ProcessId},
+    },
+    ledger::{Ledger, Row},
+    model::{CheckSource, Nanos, Timestamp},
+    report::{
+        CpuRow, Dist, EndReason, Exit, Folded, Mismatch, Model, Process, Quality, Report, System,
+        Target, Thread, Totals, Verdict, Window,
+    },
+    target::Selection,
+};
+
+/// What only the outside knows: counters that do not go through the stream.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    pub end_reason: Option<EndReason>,
+    /// Records that found no room, from the kernel programs' own counters; `None` before the end.
+    pub lost_records: Option<u64>,
+    /// Times a kernel program was skipped because it already ran on that CPU.
+    pub missed_events: u64,
+}
+
+/// Checks against the kernel, counted.
+#[derive(Clone, Debug, Default)]
+pub struct Assessment {
+    checked: u64,
+    matched: u64,
+    self_checked: u64,
+    mismatches: Vec<Mismatch>,
+    unknown: Nanos,
+}
+
+impl Assessment {
+    pub fn add(&mut self, tid: u32, row: &Row, tolerance: Tolerance) {
+        self.unknown += row.totals.unknown;
+        let Some(audit) = &row.audit else { return };
+        let Some(source) = audit.source() else { return };
+        let mismatches = audit.mismatches(tid, &row.totals, row.net_run, tolerance);
+        match source {
+            CheckSource::Snapshot => {
+                self.checked += 1;
+                self.matched += u64::from(mismatches.iter().all(|m| m.reason.is_some()));
+            }
+            CheckSource::LastRecord => self.self_checked += 1,
+        }
+        self.mismatches.extend(mismatches);
+    }
+}
+
+/// All that a report is made from.
+pub struct Summary<'a> {
+    pub engine: &'a Engine,
+    pub selection: &'a Selection,
+    pub ledger: &'a Ledger,
+    pub folded: &'a FxHashMap<ProcessId, Folded>,
+    pub folded_assessment: &'a Assessment,
+    pub tolerance: Tolerance,
+    pub late: u64,
+    pub undecoded: u64,
+    pub outside: &'a Outside,
+}
+
+impl Summary<'_> {
+    /// The report over [from, to].
+    pub fn report(&self, from: Timestamp, to: Timestamp) -> Report {
+        let mut assessment = self.folded_assessment.clone();
+        let processes = self.processes(from, to, &mut assessment);
+        Report {
+            window: Window {
+                start: from,
+                duration: to.since(from),
+                end_reason: self.outside.end_reason,
+                ..Window::default()
+            },
+            target: self.target(&processes),
+            quality: self.quality(assessment),
+            system: System {
+                totals: Some(*self.ledger.system()),
+                cpus: self.cpus(),
+            },
+            processes,
+            ..Report::default()
+        }
+    }
+
+    fn processes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        assessment: &mut Assessment) -> Vec<Process> {
+        let mut by_process: FxHashMap<ProcessId, Vec<Thread>> = FxHashMap::default();
+        for (slot, who) in self.engine.tasks().iter() {
+            if who.tid == 0 || !self.selection.contains(slot) {
+                continue;
+            }
+            let Some(row) = self.ledger.row(slot).filter(|row| row.present) else { continue };
+            assessment.add(who.tid, row, self.tolerance);
+            by_process.entry(who.process).or_default().push(self.thread(from, to, who, row));
+        }
+        for id in self.folded.keys() {
+            by_process.entry(*id).or_default();
+        }
+        let mut processes: Vec<Process> =
+            by_process.into_iter().map(|(id, threads)| self.process(from, id, threads)).collect();
+        processes.sort_by(|a, b| (b.totals.wait, a.pid).cmp(&(a.totals.wait, b.pid)));
+        processes
+    }
+
+    fn process(&self, from: Timestamp, id: ProcessId, mut threads: Vec<Thread>) -> Process {
+        let process = self.engine.tasks().process(id);
+        let folded = self
+            .folded
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| Folded { threads: 0, totals: Totals::zero() });
+        let mut totals = folded.totals;
+        for thread in &threads {
+            totals.add(&thread.totals);
+        }
+        threads.sort_by(|a, b| (b.totals.wait, a.tid).cmp(&(a.totals.wait, b.tid)));
+        Process {
+            pid: process.pid,
+            started_ns: process.start.map_or(0, |start| offset(start, from)),
+            ppid: process.ppid,
+            comm: process.comm,
+            cgroup_id: process.cgroup,
+            threads_max: process.threads_max,
+            threads_total: process.threads_total,
+            totals,
+            folded,
+            threads,
+            ..Process::default()
+        }
+    }
+
+    fn thread(&self, from: Timestamp, to: Timestamp, who: &Identity, row: &Row) -> Thread {
+        let mut totals = row.totals;
+        totals.lifetime = self.ledger.lifetime(row);
+        let latency = row.latency.summary(from);
+        let mut off_cpu = row.off_cpu.clone();
+        off_cpu.sort_by(|a, b| b.ns.cmp(&a.ns));
+        Thread {
+            tid: who.tid,
+            was_tid: who.was_tid,
+            comm: who.comm,
+            own: who.own,
+            started_ns: who.start.or(who.born_at).map_or(0, |start| offset(start, from)),
+            born_in_window: who.born_at.is_some_and(|born| born >= from),
+            exit: who.exit.filter(|_| who.died_at.is_some_and(|died| died < to)).map(|exit| Exit {
+                at_ns: offset(exit.at, from),
+                code: (exit.status >> 8) as u8,
+                signal: (exit.status & 0x7f) as u8,
+            }),
+            priority: who.priority,
+            cpu_last: who.cpu.0,
+            totals,
+            run_slice: row.run_slice.summary(from),
+            wait: row.wait.summary(from),
+            latency: (latency != Dist::default()).then_some(latency),
+            off_cpu,
+            kernel: row.audit.as_ref().and_then(|audit| audit.kernel(&totals, row.net_run)),
+        }
+    }
+
+    fn target(&self, processes: &[Process]) -> Target {
+        let target = self.selection.target();
+        let threads = processes.iter().map(|p| p.threads.len() as u64 + p.folded.threads).sum();
+        let many_threads = processes.iter().any(|p| p.threads_max > 1);
+        Target {
+            description: target.description.clone(),
+            pids: target.pids.clone(),
+            processes: processes.len() as u64,
+            threads,
+            model: match (processes.len() > 1, many_threads) {
+                (false, false) => Model::Single,
+                (false, true) => Model::Threads,
+                (true, false) => Model::Processes,
+                (true, true) => Model::Hybrid,
+            },
+        }
+    }
+
+    fn cpus(&self) -> Vec<CpuRow> {
+        self.ledger
+            .cpus()
+            .filter(|(cpu, _)| self.engine.facts().cpus.contains(cpu))
+            .map(|(cpu, totals)| CpuRow {
+                cpu: cpu.0,
+                busy: totals.busy,
+                idle: totals.idle,
+                switches: totals.switches,
+            })
+            .collect()
+    }
+
+    fn quality(&self, assessment: Assessment) -> Quality {
+        let losses = self.engine.losses();
+        let mut quality = Quality {
+            lost_records: self.outside.lost_records.unwrap_or(losses.records),
+            lost_switches: losses.switches,
+            missed_events: self.outside.missed_events,
+            late_records: self.late,
+            switch_ins_without_waking: self.engine.oddities().switch_ins_without_waking,
+            folded_threads: self.folded.values().map(|folded| folded.threads).sum(),
+            threads_checked: assessment.checked,
+            threads_matched: assessment.matched,
+            threads_self_checked: assessment.self_checked,
+            mismatches: assessment.mismatches,
+            ..Quality::default()
+        };
+        let lossy = self.describe_losses(&quality);
+        let unexplained =
+            quality.mismatches.iter().filter(|mismatch| mismatch.reason.is_none()).count();
+        let known_loss = !lossy.is_empty();
+        quality.reasons = lossy;
+        if assessment.unknown > Nanos::ZERO {
+            quality.reasons.push(format!(
+                "{:.3} ms of thread time lies in holes of the stream",
+                assessment.unknown.0 as f64 / 1e6
+            ));
+        }
+        quality.verdict = if unexplained > 0 && !known_loss {
+            quality.reasons.insert(
+                0,
+                format!("{unexplained} totals differ from the kernel's own counters without a known loss"),
+            );
+            Verdict::Invalid
+        } else if quality.reasons.is_empty() {
+            Verdict::Valid
+        } else {
+            Verdict::Degraded
+        };
+        quality
+    }
+
+    fn describe_losses(&self, quality: &Quality) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let mut say = |count: u64, what: &str| {
+            if count > 0 {
+                reasons.push(format!("{count} {what}"));
+            }
+        };
+        say(quality.lost_records, "records found no room in the buffers (try a larger --buffer)");
+        say(quality.lost_switches, "context switches are missing from the stream");
+        say(quality.missed_events, "kernel events were skipped because their program already ran on that CPU");
+        say(quality.late_records, "records came too late to be put in order");
+        say(self.undecoded, "records could not be read");
+        reasons
+    }
+}
+
+/// Nanoseconds from the window's start; negative before it.
+fn offset(at: Timestamp, from: Timestamp) -> i64 {
+    let distance = |a: Timestamp, b: Timestamp| i64::try_from(a.since(b).0).unwrap_or(i64::MAX);
+    if at >= from { distance(at, from) } else { -distance(from, at) }
+}

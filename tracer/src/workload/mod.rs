@@ -1,0 +1,215 @@
+//! Known patterns of threads and processes: for the demo, for `verify`, and for the tests, which know what
+//! must be seen of each. Runs as `tracer workload NAME`; a pattern of several processes runs this binary again.
+
+mod churn;
+mod demo;
+mod identity;
+mod load;
+mod pingpong;
+mod sched;
+mod uring;
+
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// What to run and for how long. A pattern that counts ends at its count or at the duration, whichever comes first.
+#[derive(Clone, Debug)]
+pub struct WorkloadOptions {
+    pub name: String,
+    /// None, as for `count`: the pattern's own.
+    pub duration: Option<Duration>,
+    pub count: Option<u64>,
+}
+
+/// This machine does not allow the pattern: exit status 77, as test suites use it for "skipped".
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPermitted(pub String);
+
+/// The exit status that says so.
+pub const NOT_PERMITTED: u8 = 77;
+
+struct Workload {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&WorkloadOptions) -> anyhow::Result<()>,
+}
+
+const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "demo",
+        about: "a bit of everything, for 5 s",
+        run: demo::run,
+    },
+    Workload {
+        name: "hog",
+        about: "threads that only compute, COUNT per CPU, pinned",
+        run: load::hog,
+    },
+    Workload {
+        name: "sleepers",
+        about: "COUNT threads that sleep and hardly run",
+        run: load::sleepers,
+    },
+    Workload {
+        name: "pingpong-threads",
+        about: "two threads on one CPU wake each other COUNT times",
+        run: pingpong::threads,
+    },
+    Workload {
+        name: "pingpong-processes",
+        about: "the same between two processes, through pipes",
+        run: pingpong::processes,
+    },
+    Workload {
+        name: "yielder",
+        about: "COUNT times sched_yield beside a hog on one CPU",
+        run: load::yielder,
+    },
+    Workload {
+        name: "delayed-dequeue",
+        about: "a sleeper moved between CPUs beside a hog",
+        run: load::delayed_dequeue,
+    },
+    Workload {
+        name: "short-threads",
+        about: "COUNT threads that end at once",
+        run: churn::short_threads,
+    },
+    Workload {
+        name: "short-processes",
+        about: "COUNT processes that end at once",
+        run: churn::short_processes,
+    },
+    Workload {
+        name: "tree",
+        about: "children whose threads have children",
+        run: churn::tree,
+    },
+    Workload {
+        name: "rename",
+        about: "threads that take COUNT names each",
+        run: identity::rename,
+    },
+    Workload {
+        name: "hostile-names",
+        about: "threads with names that attack a terminal",
+        run: identity::hostile_names,
+    },
+    Workload {
+        name: "exec-nonleader",
+        about: "a thread that is not the leader execs",
+        run: identity::exec_nonleader,
+    },
+    Workload {
+        name: "io-uring",
+        about: "COUNT reads by a worker thread of the kernel",
+        run: uring::run,
+    },
+    // What the others run again.
+    Workload {
+        name: "echo",
+        about: "returns each byte of its input",
+        run: pingpong::echo,
+    },
+    Workload {
+        name: "tree-child",
+        about: "a thread that has children",
+        run: churn::tree_child,
+    },
+    Workload {
+        name: "nothing",
+        about: "ends at once",
+        run: |_| Ok(()),
+    },
+];
+
+pub fn run(options: &WorkloadOptions) -> anyhow::Result<()> {
+    match WORKLOADS
+        .iter()
+        .find(|workload| workload.name == options.name)
+    {
+        Some(workload) => {
+            (workload.run)(options).with_context(|| format!("run workload {}", workload.name))
+        }
+        None => bail!("no workload {:?}; there are: {}", options.name, list()),
+    }
+}
+
+/// One line, for the help and the error.
+pub fn list() -> String {
+    let named = |workload: &Workload| format!("{} ({})", workload.name, workload.about);
+    WORKLOADS.iter().map(named).collect::<Vec<_>>().join(", ")
+}
+
+/// When a pattern ends.
+#[derive(Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn of(options: &WorkloadOptions, default: Duration) -> Deadline {
+        Deadline(Instant::now() + options.duration.unwrap_or(default))
+    }
+
+    fn is_over(self) -> bool {
+        Instant::now() >= self.0
+    }
+
+    fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Sleeps, but not beyond the end.
+    fn sleep(self, duration: Duration) {
+        thread::sleep(duration.min(self.left()));
+    }
+}
+
+/// Long enough that a test of a count never meets it by chance.
+const LONG: Duration = Duration::from_secs(60);
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<JoinHandle<T>> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(body)
+        .with_context(|| format!("start thread {name}"))
+}
+
+fn join<T>(handle: JoinHandle<T>) -> anyhow::Result<T> {
+    handle
+        .join()
+        .map_err(|_| anyhow::anyhow!("a thread of the workload panicked"))
+}
+
+/// This binary again, with another pattern.
+fn again(name: &str, duration: Option<Duration>) -> anyhow::Result<Command> {
+    let exe = std::env::current_exe().context("find the tracer's own binary")?;
+    let mut command = Command::new(exe);
+    command.args(["workload", name]).stdin(Stdio::null());
+    if let Some(duration) = duration {
+        command.args(["--duration", &format!("{}us", duration.as_micros())]);
+    }
+    Ok(command)
+}
+
+fn wait(mut child: Child) -> anyhow::Result<()> {
+    let status = child.wait().context("wait for a child")?;
+    if !status.success() {
+        bail!("a child of the workload ended with {status}");
+    }
+    Ok(())
+}
+
+/// Computes for about this long.
+fn burn(duration: Duration) {
+    let end = Instant::now() + duration;
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+}

@@ -1,0 +1,80 @@
+//! What a developer does with this repository, one task each: `cargo xtask <task>`.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tasks talk to a person"
+)]
+
+mod apt;
+mod build;
+mod ci;
+mod command;
+mod counts;
+mod demo;
+mod install;
+mod setup;
+mod tidy;
+#[path = "../../tracer/build/toolchain.rs"]
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Tasks of the tracer repository.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Task {
+    /// Install what the build needs and this machine lacks; say what is there already
+    Setup {
+        /// Also what the tests on the real kernel use
+        #[arg(long)]
+        test: bool,
+    },
+    /// Build target/release/tracer
+    Build,
+    /// Install the binary, its manual pages and its shell completions
+    Install {
+        /// Where bin/ and share/ are
+        #[arg(long, value_name = "DIR", default_value = "/usr/local")]
+        prefix: PathBuf,
+    },
+    /// Build, trace a built-in workload of threads and processes for 5 s, print the report
+    Demo,
+    /// Format, lints, house rules, core tests, tests on the real kernel
+    Test {
+        /// Also what takes longer or needs more of the machine
+        #[arg(long)]
+        all: bool,
+    },
+    /// Check the house rules that no compiler knows
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Setup { test } => setup::run(test),
+        Task::Build => build::run().map(drop),
+        Task::Install { prefix } => install::run(&prefix),
+        Task::Demo => return end(demo::run()),
+        Task::Test { all } => ci::run(all),
+        Task::Tidy => tidy::run(),
+    };
+    end(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The root of the repository: xtask is a directory of it.
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is below the workspace")
+}

@@ -1,0 +1,280 @@
+//! Installs what is missing, and only that: first what builds the kernel programs, then, for tests,
+//! what they are tested with. Says what it finds and shows every command that it runs.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::bail;
+
+use crate::apt::{Apt, installed};
+use crate::command::{as_root, ask, cargo, run as run_shown};
+use crate::toolchain::{Linker, Machine, Toolchain};
+
+/// Known to work here, and able to use LLVM of each of these versions.
+const LINKER_VERSION: &str = "0.13.0";
+const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
+
+/// A toolchain with its library source, from Debian's packages.
+const DEBIAN_RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// Subcommand of cargo, component of rustup, Debian's package.
+const CHECKERS: [(&str, &str, &str); 2] = [
+    ("fmt", "rustfmt", "rustfmt-web"),
+    ("clippy", "clippy", "rust-web-clippy"),
+];
+
+/// What the tests run beside the tracer: the program, and the packages which have it, first choice
+/// first.
+const TEST_PROGRAMS: [(&str, &[&str]); 6] = [
+    ("perf", &["linux-perf", "linux-tools-generic"]),
+    ("stress-ng", &["stress-ng"]),
+    ("nginx", &["nginx-light", "nginx"]),
+    ("wrk", &["wrk"]),
+    ("taskset", &["util-linux"]),
+    ("setpriv", &["util-linux"]),
+];
+
+pub fn run(for_tests: bool) -> anyhow::Result<()> {
+    let apt = Apt::here();
+    kernel_build(apt.as_ref())?;
+    if for_tests {
+        checkers(apt.as_ref())?;
+        test_programs(apt.as_ref())?;
+    }
+    Ok(())
+}
+
+fn kernel_build(apt: Option<&Apt>) -> anyhow::Result<()> {
+    let machine = Machine::here();
+    if let Ok(tools) = machine.tools() {
+        found_toolchain(&tools.toolchain);
+        found("bpf-linker", tools.linker.path.display());
+        return Ok(());
+    }
+    let newest_llvm = Some(newest_llvm(apt));
+    let toolchain = match machine.toolchain(newest_llvm) {
+        Ok(toolchain) => toolchain,
+        Err(_) => {
+            install_toolchain(&machine, apt)?;
+            machine.toolchain(newest_llvm)?
+        }
+    };
+    found_toolchain(&toolchain);
+    if !machine
+        .linker()
+        .is_some_and(|linker| reads(&linker, &toolchain))
+    {
+        install_linker(&machine, &toolchain, apt)?;
+    }
+    let tools = machine.tools()?;
+    found("bpf-linker", tools.linker.path.display());
+    Ok(())
+}
+
+fn reads(linker: &Linker, toolchain: &Toolchain) -> bool {
+    linker
+        .llvm
+        .is_none_or(|llvm| llvm >= toolchain.compiler.llvm)
+}
+
+/// The newest LLVM to have a linker for: a toolchain beyond it is of no use. Where Debian's toolchain is
+/// to be had this is Debian's newest, as then no compiler has to be fetched from elsewhere.
+fn newest_llvm(apt: Option<&Apt>) -> u32 {
+    let newest = *LINKER_LLVM.end();
+    match apt.filter(|apt| apt.offers(&DEBIAN_RUST)) {
+        Some(apt) => LINKER_LLVM
+            .rev()
+            .find(|llvm| apt.offers(&[&headers(*llvm)]))
+            .unwrap_or(newest),
+        None => newest,
+    }
+}
+
+fn headers(llvm: u32) -> String {
+    format!("llvm-{llvm}-dev")
+}
+
+fn install_toolchain(machine: &Machine, apt: Option<&Apt>) -> anyhow::Result<()> {
+    missing("a Rust toolchain with its library source");
+    if let Some(wanted) = &machine.wanted {
+        bail!(
+            "TRACER_EBPF_TOOLCHAIN names {wanted}, which cannot build the kernel programs: unset it, \
+             or run: rustup component add rust-src --toolchain {wanted}"
+        );
+    }
+    if let Some(apt) = apt
+        && apt.offers(&DEBIAN_RUST)
+    {
+        return apt.install(&DEBIAN_RUST);
+    }
+    if ask("rustup", &["--version"]).is_none() {
+        bail!(
+            "there is neither rustup nor a package of Rust's library source: see https://rustup.rs"
+        );
+    }
+    let mut rustup = Command::new("rustup");
+    rustup.args([
+        "toolchain",
+        "install",
+        "nightly",
+        "--profile=minimal",
+        "--component=rust-src",
+    ]);
+    run_shown(&mut rustup)
+}
+
+/// Upon an LLVM of this system where there is one, else the published binary, which has its own.
+fn install_linker(
+    machine: &Machine,
+    toolchain: &Toolchain,
+    apt: Option<&Apt>,
+) -> anyhow::Result<()> {
+    missing("bpf-linker");
+    let llvm = toolchain.compiler.llvm.max(*LINKER_LLVM.start());
+    let (headers, polly) = (headers(llvm), format!("libpolly-{llvm}-dev"));
+    let packages = [&headers, &polly, "zlib1g-dev", "libzstd-dev", "gcc", "g++"];
+
+    let mut install = cargo_install();
+    install.args([
+        "bpf-linker",
+        "--version",
+        LINKER_VERSION,
+        "--force",
+        "--no-default-features",
+    ]);
+    install.args(["--features", &format!("llvm-{llvm}")]);
+    if let Some(apt) = apt
+        && (installed(&headers) || apt.offers(&packages))
+    {
+        apt.install(&packages)?;
+        install.env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"));
+        return run_shown(&mut install);
+    }
+    let version = ask("llvm-config", &["--version"]).unwrap_or_default();
+    if version.split('.').next() == Some(&llvm.to_string()) {
+        return run_shown(&mut install);
+    }
+    if machine.program("cargo-binstall").is_none() {
+        run_shown(cargo_install().arg("cargo-binstall"))?;
+    }
+    let linker = format!("bpf-linker@{LINKER_VERSION}");
+    run_shown(cargo().args(["binstall", "--no-confirm", "--force", &linker]))
+}
+
+/// Outside the repository: its target directory and its settings are its own.
+fn cargo_install() -> Command {
+    let mut install = cargo();
+    install
+        .args(["install", "--locked"])
+        .current_dir("/")
+        .env_remove("CARGO_TARGET_DIR");
+    install
+}
+
+/// Rustfmt and clippy for the toolchain of the host crates, and clippy for Debian's where that one
+/// builds the kernel programs.
+fn checkers(apt: Option<&Apt>) -> anyhow::Result<()> {
+    for (tool, component, package) in CHECKERS {
+        let version = cargo()
+            .args([tool, "--version"])
+            .stderr(Stdio::null())
+            .output();
+        if version.is_ok_and(|version| version.status.success()) {
+            found("cargo", tool);
+            continue;
+        }
+        missing(component);
+        if ask("rustup", &["--version"]).is_some() {
+            run_shown(Command::new("rustup").args(["component", "add", component]))?;
+        } else if let Some(apt) = apt
+            && installed(DEBIAN_RUST[0])
+        {
+            apt.install(&[package])?;
+        } else {
+            bail!("cargo has no {tool}: install {component} of the same release");
+        }
+    }
+    let tools = Machine::here().tools()?;
+    if let Some(apt) = apt
+        && installed(DEBIAN_RUST[0])
+        && tools.toolchain.sysroot.starts_with("/usr")
+        && !has_clippy(&tools.toolchain)
+        && apt.offers(&[CHECKERS[1].2])
+    {
+        missing("clippy for the kernel programs");
+        apt.install(&[CHECKERS[1].2])?;
+    }
+    Ok(())
+}
+
+pub fn has_clippy(toolchain: &Toolchain) -> bool {
+    toolchain.sysroot.join("bin/cargo-clippy").exists()
+}
+
+fn test_programs(apt: Option<&Apt>) -> anyhow::Result<()> {
+    for (program, packages) in TEST_PROGRAMS {
+        if let Some(path) = find(program) {
+            found(program, path);
+            continue;
+        }
+        missing(program);
+        let Some(apt) = apt else {
+            println!(
+                "         install it with this system's package manager (Debian: {})",
+                packages[0]
+            );
+            continue;
+        };
+        let Some(package) = packages.iter().find(|package| apt.offers(&[package])) else {
+            bail!(
+                "no package source of this machine offers {}",
+                packages.join(" or ")
+            );
+        };
+        apt.install(&[package])?;
+        if program == "nginx" {
+            stop_nginx()?;
+        }
+    }
+    Ok(())
+}
+
+/// Debian starts the service of a package which it installs. The tests start an nginx of their own, and
+/// a machine should not serve port 80 because somebody ran tests.
+fn stop_nginx() -> anyhow::Result<()> {
+    if Path::new("/run/systemd/system").exists() {
+        run_shown(as_root(&[], "systemctl")?.args(["disable", "--now", "nginx"]))
+    } else if Path::new("/run/nginx.pid").exists() {
+        run_shown(as_root(&[], "service")?.args(["nginx", "stop"]))
+    } else {
+        Ok(())
+    }
+}
+
+/// Servers are in sbin, which is not on everybody's `PATH`.
+fn find(program: &str) -> Option<String> {
+    let machine = Machine::here();
+    let file = machine.program(program).or_else(|| {
+        ["/usr/local/sbin", "/usr/sbin", "/sbin"]
+            .iter()
+            .map(|directory| Path::new(directory).join(program))
+            .find(|file| file.is_file())
+    })?;
+    Some(file.display().to_string())
+}
+
+fn found_toolchain(toolchain: &Toolchain) {
+    let (compiler, name) = (&toolchain.compiler, &toolchain.name);
+    found(
+        "rust",
+        format_args!("{} with LLVM {} ({name})", compiler.release, compiler.llvm),
+    );
+}
+
+fn found(what: &str, detail: impl std::fmt::Display) {
+    println!("found    {what}: {detail}");
+}
+
+fn missing(what: &str) {
+    println!("missing  {what}");
+}
