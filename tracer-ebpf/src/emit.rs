@@ -54,7 +54,14 @@ pub fn emit<T: 'static>(probe: Probe, kind: u16, fill: impl FnOnce(&mut T) -> u1
         });
     }
     let call = counters.events & WAKE_MASK.load() == 0;
-    entry.submit(if call { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }.into());
+    entry.submit(
+        if call {
+            BPF_RB_FORCE_WAKEUP
+        } else {
+            BPF_RB_NO_WAKEUP
+        }
+        .into(),
+    );
 }
 
 /// Tells the stream how many records of this probe found no room so far, as soon as something fits.

@@ -247,8 +247,8 @@ impl Task {
         if number > 0xffff {
             return None;
         }
-        let compat = has(feature::COMPAT)
-            && self.0.read::<u32>(&TASK_THREAD_STATUS) & TS_COMPAT != 0;
+        let compat =
+            has(feature::COMPAT) && self.0.read::<u32>(&TASK_THREAD_STATUS) & TS_COMPAT != 0;
         Some((number as u32, compat))
     }
 
@@ -307,6 +307,10 @@ impl RunQueue {
 
     #[inline(always)]
     pub fn steal(self) -> u64 {
-        if has(feature::STEAL) { self.0.read(&RQ_STEAL) } else { 0 }
+        if has(feature::STEAL) {
+            self.0.read(&RQ_STEAL)
+        } else {
+            0
+        }
     }
 }

@@ -55,7 +55,12 @@ pub struct Tolerance {
 
 impl Audit {
     pub fn new(from: Timestamp, base: Counters) -> Audit {
-        Audit { from, base, sums: Sums::default(), outcome: None }
+        Audit {
+            from,
+            base,
+            sums: Sums::default(),
+            outcome: None,
+        }
     }
 
     pub fn span(&mut self, span: &Span) {
@@ -68,7 +73,11 @@ impl Audit {
             Doing::Run { lag, .. } => {
                 self.sums.run += length - share(lag, length, span.to.since(span.from));
             }
-            Doing::Wait { began, credit, stamped } => {
+            Doing::Wait {
+                began,
+                credit,
+                stamped,
+            } => {
                 self.sums.wait += length;
                 let whole = span.to.since(span.from);
                 if span.open || span.from < self.from {
@@ -169,13 +178,29 @@ impl Audit {
         };
         let mut mismatches = Vec::new();
         let mut differ = |field, ours, kernel, reason| {
-            mismatches.push(Mismatch { tid, field, ours, kernel, reason });
+            mismatches.push(Mismatch {
+                tid,
+                field,
+                ours,
+                kernel,
+                reason,
+            });
         };
         if outcome.voluntary != 0 {
-            differ(CheckedField::Voluntary, totals.voluntary, kernel.voluntary, None);
+            differ(
+                CheckedField::Voluntary,
+                totals.voluntary,
+                kernel.voluntary,
+                None,
+            );
         }
         if outcome.involuntary != 0 {
-            differ(CheckedField::Involuntary, totals.involuntary, kernel.involuntary, None);
+            differ(
+                CheckedField::Involuntary,
+                totals.involuntary,
+                kernel.involuntary,
+                None,
+            );
         }
         let sums = outcome.sums;
         let run_slack = (sums.run.0 / 100).max(2 * tolerance.tick.0);

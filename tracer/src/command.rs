@@ -38,8 +38,9 @@ pub struct Running {
 impl Waiting {
     /// Forks. The child is a copy of this process until [`Waiting::release`].
     pub fn fork(command: &[OsString]) -> anyhow::Result<Waiting> {
-        let (program, arguments) =
-            command.split_first().ok_or_else(|| Failure::Usage("no command given".to_owned()))?;
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| Failure::Usage("no command given".to_owned()))?;
         let (mut told, telling) = io::pipe()?;
         let (waiting, gate) = io::pipe()?;
         let mut command = Command::new(program);
@@ -62,7 +63,12 @@ impl Waiting {
             };
             return Err(anyhow::Error::new(error).context(format!("fork for {}", shown(program))));
         }
-        Ok(Waiting { pid: u32::from_ne_bytes(pid), name: shown(program), gate, spawning })
+        Ok(Waiting {
+            pid: u32::from_ne_bytes(pid),
+            name: shown(program),
+            gate,
+            spawning,
+        })
     }
 
     pub fn pid(&self) -> u32 {
@@ -73,7 +79,10 @@ impl Waiting {
     pub fn release(mut self) -> anyhow::Result<Running> {
         self.gate.write_all(&[1])?;
         drop(self.gate);
-        let spawned = self.spawning.join().unwrap_or_else(|_| Err(io::Error::other("spawn")));
+        let spawned = self
+            .spawning
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("spawn")));
         let child = spawned.map_err(|error| not_started(&self.name, &error))?;
         let pid = Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
@@ -86,7 +95,10 @@ impl Waiting {
 impl Running {
     /// Until the command has ended; its status stays to be asked for.
     pub async fn ended(&self) -> io::Result<()> {
-        self.pidfd.readable().await.map(|mut guard| guard.retain_ready())
+        self.pidfd
+            .readable()
+            .await
+            .map(|mut guard| guard.retain_ready())
     }
 
     /// Passes a signal on; that the command has ended meanwhile is no error.
@@ -126,7 +138,10 @@ fn not_started(name: &str, error: &io::Error) -> Failure {
         }
         _ => (126, error.to_string()),
     };
-    Failure::NotStarted { status, message: format!("start {name}: {why}") }
+    Failure::NotStarted {
+        status,
+        message: format!("start {name}: {why}"),
+    }
 }
 
 fn as_ours(status: ExitStatus) -> u8 {

@@ -7,8 +7,8 @@ use bytes::Buf;
 use tracer_common::record::{self, kind, next_kind, switch_flags, thread_flags};
 
 use crate::model::{
-    Birth, Comm, Counters, Cpu, Event, Key, Nanos, NextKind, OffState, Posture, Priority, Side, Switch,
-    SwitchOut, Syscall, ThreadInfo, Timestamp, What,
+    Birth, Comm, Counters, Cpu, Event, Key, Nanos, NextKind, OffState, Posture, Priority, Side,
+    Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, What,
 };
 
 /// `TASK_*`, include/linux/sched.h; the numbers below 0x100 have not moved since 4.14.
@@ -70,9 +70,10 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             current_tid: buf.get_u32_ne(),
             own: flags & record::waking_flags::OWN != 0,
         },
-        kind::WAKEUP_NEW => {
-            What::WakeupNew { task: Key(buf.get_u64_ne()), tid: buf.get_u32_ne() }
-        }
+        kind::WAKEUP_NEW => What::WakeupNew {
+            task: Key(buf.get_u64_ne()),
+            tid: buf.get_u32_ne(),
+        },
         kind::MIGRATE => What::Migrate {
             task: Key(buf.get_u64_ne()),
             tid: buf.get_u32_ne(),
@@ -80,7 +81,10 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         },
         kind::NEWTASK => {
             let (child, birth) = thread(flags, buf);
-            What::Newtask { child: Box::new(child), birth }
+            What::Newtask {
+                child: Box::new(child),
+                birth,
+            }
         }
         kind::THREAD => What::Seen(Box::new(thread(flags, buf).0)),
         kind::THREAD_END => What::SeenAtEnd(Box::new(thread(flags, buf).0)),
@@ -88,7 +92,11 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             let _parent = buf.get_u64_ne();
             let child = Key(buf.get_u64_ne());
             let parent_tid = buf.get_u32_ne();
-            What::Fork { child, child_tid: buf.get_u32_ne(), parent_tid }
+            What::Fork {
+                child,
+                child_tid: buf.get_u32_ne(),
+                parent_tid,
+            }
         }
         kind::EXEC => What::Exec {
             task: Key(buf.get_u64_ne()),
@@ -102,18 +110,31 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             let exit_code = buf.get_u32_ne();
             let priority = priority(buf);
             let _reserved = buf.get_u32_ne();
-            What::Exit { task, tid, exit_code, priority, comm: comm(buf) }
+            What::Exit {
+                task,
+                tid,
+                exit_code,
+                priority,
+                comm: comm(buf),
+            }
         }
         kind::RENAME => {
             let task = Key(buf.get_u64_ne());
             let tid = buf.get_u32_ne();
             let _reserved = buf.get_u32_ne();
-            What::Rename { task, tid, comm: comm(buf) }
+            What::Rename {
+                task,
+                tid,
+                comm: comm(buf),
+            }
         }
         kind::LOST => {
             let probe = buf.get_u32_ne();
             let _reserved = buf.get_u32_ne();
-            What::Lost { probe, total: buf.get_u64_ne() }
+            What::Lost {
+                probe,
+                total: buf.get_u64_ne(),
+            }
         }
         kind::WINDOW_BEGIN => What::WindowBegin,
         _ => What::WindowEnd,
@@ -125,8 +146,16 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
     let has = |bit| flags & bit != 0;
     let prev_key = Key(buf.get_u64_ne());
     let next_key = Key(buf.get_u64_ne());
-    let prev = Side { key: prev_key, tid: buf.get_u32_ne(), own: has(switch_flags::PREV_OWN) };
-    let next = Side { key: next_key, tid: buf.get_u32_ne(), own: has(switch_flags::NEXT_OWN) };
+    let prev = Side {
+        key: prev_key,
+        tid: buf.get_u32_ne(),
+        own: has(switch_flags::PREV_OWN),
+    };
+    let next = Side {
+        key: next_key,
+        tid: buf.get_u32_ne(),
+        own: has(switch_flags::NEXT_OWN),
+    };
     let counters = counters(buf);
     let next_run_delay = Nanos(buf.get_u64_ne());
     let next_wait = Nanos(buf.get_u64_ne());
@@ -143,8 +172,7 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
         preempt: has(switch_flags::PREEMPT),
         stamped: state == 0 || (has(switch_flags::RUNNABLE) && !has(switch_flags::PREEMPT)),
         throttled: has(switch_flags::THROTTLED),
-        syscall: has(switch_flags::SYSCALL)
-            .then(|| named(syscall, has(switch_flags::COMPAT))),
+        syscall: has(switch_flags::SYSCALL).then(|| named(syscall, has(switch_flags::COMPAT))),
         next_kind: match (flags & switch_flags::NEXT_KIND_MASK) >> switch_flags::NEXT_KIND_SHIFT {
             next_kind::IDLE => NextKind::Idle,
             next_kind::KERNEL_THREAD => NextKind::KernelThread,
@@ -202,7 +230,14 @@ fn thread(flags: u16, buf: &mut &[u8]) -> (ThreadInfo, Birth) {
         steal: has(thread_flags::STEAL).then_some(steal),
         clock_lag,
     };
-    (info, Birth { clone_flags, parent, parent_tid })
+    (
+        info,
+        Birth {
+            clone_flags,
+            parent,
+            parent_tid,
+        },
+    )
 }
 
 fn counters(buf: &mut &[u8]) -> Counters {
@@ -231,7 +266,11 @@ fn priority(buf: &mut &[u8]) -> Priority {
 }
 
 fn named(number: u32, compat: bool) -> Syscall {
-    if compat { Syscall::Compat } else { Syscall::Native(number) }
+    if compat {
+        Syscall::Compat
+    } else {
+        Syscall::Native(number)
+    }
 }
 
 fn switch_out(flags: u16, state: u32) -> SwitchOut {

@@ -36,7 +36,10 @@ impl Histogram {
         self.count += 1;
         self.sum += length;
         let bucket = bucket_of(length.0);
-        match self.buckets.binary_search_by_key(&bucket, |&(bucket, _)| bucket) {
+        match self
+            .buckets
+            .binary_search_by_key(&bucket, |&(bucket, _)| bucket)
+        {
             Ok(found) => self.buckets[found].1 = self.buckets[found].1.saturating_add(1),
             Err(place) => self.buckets.insert(place, (bucket, 1)),
         }
@@ -62,7 +65,12 @@ impl Histogram {
             max: self.max,
             max_at: self.max_at.since(start),
         });
-        Dist { count: self.count, clipped: self.clipped, sum: self.sum, values }
+        Dist {
+            count: self.count,
+            clipped: self.clipped,
+            sum: self.sum,
+            values,
+        }
     }
 
     /// The smallest recorded length that at least `per_mille` of all do not exceed, within 1.6 %.

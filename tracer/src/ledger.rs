@@ -7,8 +7,8 @@ use crate::{
     dist::Histogram,
     engine::Facts,
     model::{
-        CheckSource, Cpu, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch,
-        SwitchCount, Syscall, Timestamp, WaitBegan,
+        CheckSource, Cpu, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch, SwitchCount,
+        Syscall, Timestamp, WaitBegan,
     },
     report::{OffCpu, SystemTotals, Totals},
 };
@@ -60,7 +60,9 @@ impl Ledger {
             blank: Totals {
                 run_steal: zero.run_steal.filter(|_| facts.steal),
                 iowait: zero.iowait.filter(|_| facts.iowait),
-                involuntary_yields: zero.involuntary_yields.filter(|_| facts.sched_yield.is_some()),
+                involuntary_yields: zero
+                    .involuntary_yields
+                    .filter(|_| facts.sched_yield.is_some()),
                 ..zero
             },
             rows: Vec::new(),
@@ -125,7 +127,12 @@ impl Ledger {
             self.rows.resize_with(index + 1, || None);
         }
         let blank = self.blank;
-        self.rows[index].get_or_insert_with(|| Box::new(Row { totals: blank, ..Row::default() }))
+        self.rows[index].get_or_insert_with(|| {
+            Box::new(Row {
+                totals: blank,
+                ..Row::default()
+            })
+        })
     }
 
     fn cpu_mut(&mut self, cpu: Cpu) -> &mut CpuTotals {
@@ -177,7 +184,13 @@ impl SpanSink for Ledger {
                     row.audit = Some(Audit::new(at, base));
                 }
             }
-            Mark::SwitchOut { voluntary, involuntary, yielded, kind, address_space_change } => {
+            Mark::SwitchOut {
+                voluntary,
+                involuntary,
+                yielded,
+                kind,
+                address_space_change,
+            } => {
                 if let Some(audit) = &mut row.audit {
                     audit.switch_out(at, voluntary, involuntary);
                 }
@@ -191,7 +204,10 @@ impl SpanSink for Ledger {
                     }
                 }
             }
-            Mark::LostAtEnd { voluntary, involuntary } => {
+            Mark::LostAtEnd {
+                voluntary,
+                involuntary,
+            } => {
                 if let Some(audit) = &mut row.audit {
                     audit.switch_out(at, voluntary, involuntary);
                 }
@@ -212,7 +228,12 @@ impl SpanSink for Ledger {
                 None => {}
             },
             Mark::Migrated => row.totals.migrations += u64::from(inside),
-            Mark::Check { counters, running_since, lag, source } => {
+            Mark::Check {
+                counters,
+                running_since,
+                lag,
+                source,
+            } => {
                 // A thread that ended after the window was alive in it: the snapshot stands.
                 if let Some(audit) = &mut row.audit
                     && (source == CheckSource::Snapshot || at < end)
@@ -224,7 +245,9 @@ impl SpanSink for Ledger {
     }
 
     fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
-        let Some((length, _)) = self.visible(from, to, false) else { return };
+        let Some((length, _)) = self.visible(from, to, false) else {
+            return;
+        };
         let totals = self.cpu_mut(cpu);
         if idle {
             totals.idle += length;
@@ -238,12 +261,16 @@ impl SpanSink for Ledger {
             return;
         }
         self.cpu_mut(cpu).switches += 1;
-        self.system.voluntary += counted.voluntary;
-        self.system.involuntary += counted.involuntary;
-        self.system.from_idle += counted.from_idle;
+        self.system.count(counted);
         self.system.address_space_changes += u64::from(switch.address_space_change);
         if switch.prev.tid != 0 {
             self.system.kinds.count(switch.next_kind);
+        }
+    }
+
+    fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
+        if self.contains(at) {
+            self.system.count(counted);
         }
     }
 }
@@ -262,20 +289,30 @@ impl Row {
                 }
                 keep(&mut self.run_slice, length, whole, span.to);
             }
-            Doing::Wait { began, credit, stamped } => {
+            Doing::Wait {
+                began,
+                credit,
+                stamped,
+            } => {
                 totals.wait += length;
                 if !stamped && began == WaitBegan::Involuntary {
                     totals.wait_uncounted += share(all - credit, length, all);
                 }
                 keep(&mut self.wait, length, whole, span.to);
             }
-            Doing::Off { state, iowait, syscall, wake } => {
+            Doing::Off {
+                state,
+                iowait,
+                syscall,
+                wake,
+            } => {
                 match state {
                     OffState::Sleep => totals.sleep += length,
                     OffState::Block => totals.block += length,
                     OffState::Stopped => totals.stopped += length,
                 }
-                if let (Some(total), true) = (&mut totals.iowait, iowait && state == OffState::Block)
+                if let (Some(total), true) =
+                    (&mut totals.iowait, iowait && state == OffState::Block)
                 {
                     *total += length;
                 }
@@ -295,7 +332,12 @@ impl Row {
                 row.count += 1;
                 row.ns += length;
             }
-            None => self.off_cpu.push(OffCpu { state, syscall, count: 1, ns: length }),
+            None => self.off_cpu.push(OffCpu {
+                state,
+                syscall,
+                count: 1,
+                ns: length,
+            }),
         }
     }
 
@@ -342,5 +384,10 @@ impl SpanSink for Both<'_> {
     fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
         self.0.switch(cpu, at, switch, counted);
         self.1.switch(cpu, at, switch, counted);
+    }
+
+    fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
+        self.0.unseen(at, counted);
+        self.1.unseen(at, counted);
     }
 }

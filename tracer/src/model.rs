@@ -233,7 +233,10 @@ pub enum Posture {
     Unborn,
     OnCpu,
     Runnable,
-    Blocked { state: OffState, iowait: bool },
+    Blocked {
+        state: OffState,
+        iowait: bool,
+    },
     Dead,
 }
 
@@ -256,16 +259,53 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Switch(Switch),
-    Waking { task: Key, tid: u32, current_tid: u32, own: bool },
-    WakeupNew { task: Key, tid: u32 },
-    Migrate { task: Key, tid: u32, to: Cpu },
-    Newtask { child: Box<ThreadInfo>, birth: Birth },
-    Fork { child: Key, child_tid: u32, parent_tid: u32 },
-    Exec { task: Key, tid: u32, old_tid: u32, comm: Comm },
-    Exit { task: Key, tid: u32, exit_code: u32, priority: Priority, comm: Comm },
-    Rename { task: Key, tid: u32, comm: Comm },
+    Waking {
+        task: Key,
+        tid: u32,
+        current_tid: u32,
+        own: bool,
+    },
+    WakeupNew {
+        task: Key,
+        tid: u32,
+    },
+    Migrate {
+        task: Key,
+        tid: u32,
+        to: Cpu,
+    },
+    Newtask {
+        child: Box<ThreadInfo>,
+        birth: Birth,
+    },
+    Fork {
+        child: Key,
+        child_tid: u32,
+        parent_tid: u32,
+    },
+    Exec {
+        task: Key,
+        tid: u32,
+        old_tid: u32,
+        comm: Comm,
+    },
+    Exit {
+        task: Key,
+        tid: u32,
+        exit_code: u32,
+        priority: Priority,
+        comm: Comm,
+    },
+    Rename {
+        task: Key,
+        tid: u32,
+        comm: Comm,
+    },
     /// Records of one probe on this CPU found no room before this point: how many in all so far.
-    Lost { probe: u32, total: u64 },
+    Lost {
+        probe: u32,
+        total: u64,
+    },
     /// From the iterator at the start.
     Seen(Box<ThreadInfo>),
     /// From the iterator at the end.
@@ -351,9 +391,14 @@ pub enum Mark {
         address_space_change: bool,
     },
     /// The kernel's counters tell how much of the hole before was run and wait.
-    Heal { run: Nanos, wait: Nanos },
+    Heal {
+        run: Nanos,
+        wait: Nanos,
+    },
     /// wake + wait of a thread that was woken and now runs.
-    Latency { from: Timestamp },
+    Latency {
+        from: Timestamp,
+    },
     Migrated,
     /// The kernel's counters at a switch that the stream has reached as well: check against them.
     Check {
@@ -364,7 +409,10 @@ pub enum Mark {
         source: CheckSource,
     },
     /// The iterator at the end saw switches that never came through the stream.
-    LostAtEnd { voluntary: u64, involuntary: u64 },
+    LostAtEnd {
+        voluntary: u64,
+        involuntary: u64,
+    },
     /// Life ends.
     Died,
 }
@@ -385,6 +433,8 @@ pub trait SpanSink {
     fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool);
     /// One switch on this CPU, whoever it concerns.
     fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount);
+    /// Switches before `at` that the kernel does not show, inferred from what it does.
+    fn unseen(&mut self, at: Timestamp, counted: SwitchCount);
 }
 
 /// How one switch record counts for the machine: more than 1 when records before it were lost.

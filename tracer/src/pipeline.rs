@@ -52,7 +52,9 @@ impl Pipeline {
             engine: Engine::new(settings.facts.clone()),
             selection: Selection::new(settings.target.clone()),
             window: Ledger::new(&settings.facts, true),
-            interval: settings.intervals.then(|| Ledger::new(&settings.facts, false)),
+            interval: settings
+                .intervals
+                .then(|| Ledger::new(&settings.facts, false)),
             folded: FxHashMap::default(),
             assessment: Assessment::default(),
             began: None,
@@ -106,7 +108,8 @@ impl Pipeline {
         self.window.end(end);
         self.advance(Timestamp(u64::MAX));
         self.engine.finish(end, &mut self.window);
-        self.summary(&self.window, outside).report(self.began.unwrap_or(end), end)
+        self.summary(&self.window, outside)
+            .report(self.began.unwrap_or(end), end)
     }
 
     fn summary<'a>(&'a self, ledger: &'a Ledger, outside: &'a Outside) -> Summary<'a> {
@@ -138,7 +141,9 @@ impl Pipeline {
             _ => {}
         }
         match &mut self.interval {
-            Some(interval) => self.engine.apply(event, &mut Both(&mut self.window, interval)),
+            Some(interval) => self
+                .engine
+                .apply(event, &mut Both(&mut self.window, interval)),
             None => self.engine.apply(event, &mut self.window),
         }
         self.selection.observe(event, self.engine.tasks());
@@ -155,10 +160,10 @@ impl Pipeline {
             && self.selection.contains(slot)
         {
             self.assessment.add(who.tid, &row, self.settings.tolerance);
-            let folded = self
-                .folded
-                .entry(who.process)
-                .or_insert_with(|| Folded { threads: 0, totals: Totals::zero() });
+            let folded = self.folded.entry(who.process).or_insert_with(|| Folded {
+                threads: 0,
+                totals: Totals::zero(),
+            });
             folded.threads += 1;
             folded.totals.add(&row.totals);
         }

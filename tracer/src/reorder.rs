@@ -51,7 +51,11 @@ impl Reorder {
         let queue = &mut self.queues[index];
         let at = event.at;
         // Nearly sorted: the place is at the end, or a few steps before it.
-        let place = queue.iter().rev().take_while(|queued| queued.at > at).count();
+        let place = queue
+            .iter()
+            .rev()
+            .take_while(|queued| queued.at > at)
+            .count();
         let place = queue.len() - place;
         if place == 0 {
             // The front this replaces stays in the heap and is skipped when it comes up twice.
@@ -75,7 +79,10 @@ impl Reorder {
             }
             let event = queue.pop_front()?;
             if let Some(next) = queue.front() {
-                self.fronts.push(Front { at: next.at, queue: index });
+                self.fronts.push(Front {
+                    at: next.at,
+                    queue: index,
+                });
             }
             self.released = at;
             return Some(event);
@@ -95,7 +102,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn event(at: u64, cpu: u16) -> Event {
-        Event { at: Timestamp(at), cpu: Cpu(cpu), what: What::WindowBegin }
+        Event {
+            at: Timestamp(at),
+            cpu: Cpu(cpu),
+            what: What::WindowBegin,
+        }
     }
 
     fn drain(reorder: &mut Reorder, watermark: u64) -> Vec<(u64, u16)> {
@@ -120,7 +131,10 @@ mod tests {
         for (at, cpu) in [(12, 0), (11, 0), (13, 0), (11, 1)] {
             reorder.push(event(at, cpu));
         }
-        assert_eq!(drain(&mut reorder, 99), [(11, 0), (11, 1), (12, 0), (13, 0)]);
+        assert_eq!(
+            drain(&mut reorder, 99),
+            [(11, 0), (11, 1), (12, 0), (13, 0)]
+        );
         assert_eq!(reorder.late(), 0);
     }
 

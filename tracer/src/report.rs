@@ -2,7 +2,7 @@
 //!
 //! `None` is "not measured", never zero. Times are nanoseconds; `at` counts from the window's start.
 
-use crate::model::{Comm, NextKind, Nanos, OffState, Priority, Syscall, Timestamp};
+use crate::model::{Comm, Nanos, NextKind, OffState, Priority, SwitchCount, Syscall, Timestamp};
 
 /// The report over one window or one interval.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +82,10 @@ pub struct Quality {
     pub missed_events: u64,
     pub late_records: u64,
     pub switch_ins_without_waking: u64,
+    /// Switch-ins that no record told, put in from the kernel's counters.
+    pub rebuilt_switch_ins: u64,
+    /// Threads whose switch-outs the kernel shows to nobody: no rows, named where they ran.
+    pub hidden_threads: u64,
     pub folded_threads: u64,
     pub threads_checked: u64,
     pub threads_matched: u64,
@@ -149,6 +153,12 @@ pub struct SystemTotals {
 }
 
 impl SystemTotals {
+    pub fn count(&mut self, counted: SwitchCount) {
+        self.voluntary += counted.voluntary;
+        self.involuntary += counted.involuntary;
+        self.from_idle += counted.from_idle;
+    }
+
     pub fn switches(&self) -> u64 {
         self.voluntary + self.involuntary + self.from_idle
     }

@@ -2,7 +2,7 @@
 //!
 //! In: engine, ledger, selection. Out: [`Report`]. Must not know: formats, terminals.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     audit::Tolerance,
@@ -11,7 +11,7 @@ use crate::{
         tasks::{Identity, ProcessId},
     },
     ledger::{Ledger, Row},
-    model::{CheckSource, Nanos, Timestamp},
+    model::{CheckSource, Nanos, Slot, Timestamp},
     report::{
         CpuRow, Dist, EndReason, Exit, Folded, Mismatch, Model, Process, Quality, Report, System,
         Target, Thread, Totals, Verdict, Window,
@@ -96,32 +96,40 @@ impl Summary<'_> {
         &self,
         from: Timestamp,
         to: Timestamp,
-        assessment: &mut Assessment) -> Vec<Process> {
+        assessment: &mut Assessment,
+    ) -> Vec<Process> {
         let mut by_process: FxHashMap<ProcessId, Vec<Thread>> = FxHashMap::default();
+        let hidden: FxHashSet<Slot> = self.engine.hidden().collect();
         for (slot, who) in self.engine.tasks().iter() {
-            if who.tid == 0 || !self.selection.contains(slot) {
+            if who.tid == 0 || !self.selection.contains(slot) || hidden.contains(&slot) {
                 continue;
             }
-            let Some(row) = self.ledger.row(slot).filter(|row| row.present) else { continue };
+            let Some(row) = self.ledger.row(slot).filter(|row| row.present) else {
+                continue;
+            };
             assessment.add(who.tid, row, self.tolerance);
-            by_process.entry(who.process).or_default().push(self.thread(from, to, who, row));
+            by_process
+                .entry(who.process)
+                .or_default()
+                .push(self.thread(from, to, who, row));
         }
         for id in self.folded.keys() {
             by_process.entry(*id).or_default();
         }
-        let mut processes: Vec<Process> =
-            by_process.into_iter().map(|(id, threads)| self.process(from, id, threads)).collect();
+        let mut processes: Vec<Process> = by_process
+            .into_iter()
+            .map(|(id, threads)| self.process(from, id, threads))
+            .collect();
         processes.sort_by(|a, b| (b.totals.wait, a.pid).cmp(&(a.totals.wait, b.pid)));
         processes
     }
 
     fn process(&self, from: Timestamp, id: ProcessId, mut threads: Vec<Thread>) -> Process {
         let process = self.engine.tasks().process(id);
-        let folded = self
-            .folded
-            .get(&id)
-            .cloned()
-            .unwrap_or_else(|| Folded { threads: 0, totals: Totals::zero() });
+        let folded = self.folded.get(&id).cloned().unwrap_or_else(|| Folded {
+            threads: 0,
+            totals: Totals::zero(),
+        });
         let mut totals = folded.totals;
         for thread in &threads {
             totals.add(&thread.totals);
@@ -147,19 +155,25 @@ impl Summary<'_> {
         totals.lifetime = self.ledger.lifetime(row);
         let latency = row.latency.summary(from);
         let mut off_cpu = row.off_cpu.clone();
-        off_cpu.sort_by(|a, b| b.ns.cmp(&a.ns));
+        off_cpu.sort_by_key(|row| std::cmp::Reverse(row.ns));
         Thread {
             tid: who.tid,
             was_tid: who.was_tid,
             comm: who.comm,
             own: who.own,
-            started_ns: who.start.or(who.born_at).map_or(0, |start| offset(start, from)),
+            started_ns: who
+                .start
+                .or(who.born_at)
+                .map_or(0, |start| offset(start, from)),
             born_in_window: who.born_at.is_some_and(|born| born >= from),
-            exit: who.exit.filter(|_| who.died_at.is_some_and(|died| died < to)).map(|exit| Exit {
-                at_ns: offset(exit.at, from),
-                code: (exit.status >> 8) as u8,
-                signal: (exit.status & 0x7f) as u8,
-            }),
+            exit: who
+                .exit
+                .filter(|_| who.died_at.is_some_and(|died| died < to))
+                .map(|exit| Exit {
+                    at_ns: offset(exit.at, from),
+                    code: (exit.status >> 8) as u8,
+                    signal: (exit.status & 0x7f) as u8,
+                }),
             priority: who.priority,
             cpu_last: who.cpu.0,
             totals,
@@ -167,13 +181,19 @@ impl Summary<'_> {
             wait: row.wait.summary(from),
             latency: (latency != Dist::default()).then_some(latency),
             off_cpu,
-            kernel: row.audit.as_ref().and_then(|audit| audit.kernel(&totals, row.net_run)),
+            kernel: row
+                .audit
+                .as_ref()
+                .and_then(|audit| audit.kernel(&totals, row.net_run)),
         }
     }
 
     fn target(&self, processes: &[Process]) -> Target {
         let target = self.selection.target();
-        let threads = processes.iter().map(|p| p.threads.len() as u64 + p.folded.threads).sum();
+        let threads = processes
+            .iter()
+            .map(|p| p.threads.len() as u64 + p.folded.threads)
+            .sum();
         let many_threads = processes.iter().any(|p| p.threads_max > 1);
         Target {
             description: target.description.clone(),
@@ -210,6 +230,8 @@ impl Summary<'_> {
             missed_events: self.outside.missed_events,
             late_records: self.late,
             switch_ins_without_waking: self.engine.oddities().switch_ins_without_waking,
+            rebuilt_switch_ins: self.engine.oddities().rebuilt_switch_ins,
+            hidden_threads: self.engine.hidden().count() as u64,
             folded_threads: self.folded.values().map(|folded| folded.threads).sum(),
             threads_checked: assessment.checked,
             threads_matched: assessment.matched,
@@ -218,8 +240,11 @@ impl Summary<'_> {
             ..Quality::default()
         };
         let lossy = self.describe_losses(&quality);
-        let unexplained =
-            quality.mismatches.iter().filter(|mismatch| mismatch.reason.is_none()).count();
+        let unexplained = quality
+            .mismatches
+            .iter()
+            .filter(|mismatch| mismatch.reason.is_none())
+            .count();
         let known_loss = !lossy.is_empty();
         quality.reasons = lossy;
         if assessment.unknown > Nanos::ZERO {
@@ -235,6 +260,13 @@ impl Summary<'_> {
             );
             Verdict::Invalid
         } else if quality.reasons.is_empty() {
+            // Neither lost nor missed: nobody is shown them, and who ran before or after is whole.
+            if quality.hidden_threads > 0 && self.selection.target().is_whole_system() {
+                quality.reasons.push(format!(
+                    "the kernel exempts {} threads from tracing: they have no rows",
+                    quality.hidden_threads
+                ));
+            }
             Verdict::Valid
         } else {
             Verdict::Degraded
@@ -249,10 +281,22 @@ impl Summary<'_> {
                 reasons.push(format!("{count} {what}"));
             }
         };
-        say(quality.lost_records, "records found no room in the buffers (try a larger --buffer)");
-        say(quality.lost_switches, "context switches are missing from the stream");
-        say(quality.missed_events, "kernel events were skipped because their program already ran on that CPU");
-        say(quality.late_records, "records came too late to be put in order");
+        say(
+            quality.lost_records,
+            "records found no room in the buffers (try a larger --buffer)",
+        );
+        say(
+            quality.lost_switches,
+            "context switches are missing from the stream",
+        );
+        say(
+            quality.missed_events,
+            "kernel events were skipped because their program already ran on that CPU",
+        );
+        say(
+            quality.late_records,
+            "records came too late to be put in order",
+        );
         say(self.undecoded, "records could not be read");
         reasons
     }
@@ -261,5 +305,9 @@ impl Summary<'_> {
 /// Nanoseconds from the window's start; negative before it.
 fn offset(at: Timestamp, from: Timestamp) -> i64 {
     let distance = |a: Timestamp, b: Timestamp| i64::try_from(a.since(b).0).unwrap_or(i64::MAX);
-    if at >= from { distance(at, from) } else { -distance(from, at) }
+    if at >= from {
+        distance(at, from)
+    } else {
+        -distance(from, at)
+    }
 }

@@ -28,7 +28,10 @@ pub struct Target {
 impl Target {
     /// Nothing asked for is everything.
     pub fn is_whole_system(&self) -> bool {
-        self.pids.is_empty() && self.tids.is_empty() && self.comm.is_none() && self.cgroups.is_none()
+        self.pids.is_empty()
+            && self.tids.is_empty()
+            && self.comm.is_none()
+            && self.cgroups.is_none()
     }
 
     /// Whether the target can be gone: a name or a cgroup can always come back.
@@ -47,8 +50,16 @@ impl Target {
             || self.cgroups.as_ref().is_some_and(in_cgroup)
         {
             Some(Extent::Process)
-        } else if self.comm.as_ref().is_some_and(|regex| regex.is_match(who.comm.bytes())) {
-            Some(if who.tid == process.pid { Extent::Process } else { Extent::Thread })
+        } else if self
+            .comm
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(who.comm.bytes()))
+        {
+            Some(if who.tid == process.pid {
+                Extent::Process
+            } else {
+                Extent::Thread
+            })
         } else {
             self.tids.contains(&who.tid).then_some(Extent::Thread)
         }
@@ -73,7 +84,11 @@ pub struct Selection {
 
 impl Selection {
     pub fn new(target: Target) -> Selection {
-        Selection { target, chosen: Vec::new(), parents: FxHashSet::default() }
+        Selection {
+            target,
+            chosen: Vec::new(),
+            parents: FxHashSet::default(),
+        }
     }
 
     pub fn target(&self) -> &Target {
@@ -86,18 +101,24 @@ impl Selection {
 
     /// Whether anything chosen still lives.
     pub fn lives(&self, tasks: &Tasks) -> bool {
-        tasks.iter().any(|(slot, who)| who.died_at.is_none() && self.contains(slot))
+        tasks
+            .iter()
+            .any(|(slot, who)| who.died_at.is_none() && self.contains(slot))
     }
 
     /// After the engine has applied `event`: whom it makes known, or known by another name.
     pub fn observe(&mut self, event: &Event, tasks: &Tasks) {
         match &event.what {
             What::Newtask { child, birth } => {
-                let Some(slot) = tasks.slot(child.key) else { return };
+                let Some(slot) = tasks.slot(child.key) else {
+                    return;
+                };
                 // The slot may have been another thread's.
                 self.set(slot, false);
                 let inherits = self.target.children
-                    && tasks.slot(birth.parent).is_some_and(|parent| self.contains(parent));
+                    && tasks
+                        .slot(birth.parent)
+                        .is_some_and(|parent| self.contains(parent));
                 self.consider(slot, tasks);
                 if inherits {
                     self.set(slot, true);

@@ -16,7 +16,12 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     let old_tid: u32 = ctx.arg(1);
     if old_tid != task.tid() {
-        debug!(&ctx, "exec by thread {}, which is now {}", old_tid, task.tid());
+        debug!(
+            &ctx,
+            "exec by thread {}, which is now {}",
+            old_tid,
+            task.tid()
+        );
     }
     emit(Probe::Exec, kind::EXEC, |record: &mut Exec| {
         task.write_key(&mut record.task);

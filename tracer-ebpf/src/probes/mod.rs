@@ -8,5 +8,5 @@ mod newtask;
 mod rename;
 mod snapshot;
 mod switch;
-mod waking;
 mod wakeup_new;
+mod waking;

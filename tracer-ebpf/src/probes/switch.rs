@@ -19,7 +19,11 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     // Before 5.18 the state is not handed over, but the thread is still off the run queue's lock
     // reach: whoever wakes it meanwhile can at most have set TASK_WAKING.
     let now = prev.state();
-    let state = if has(feature::PREV_STATE_ARG) { ctx.arg::<u32>(3) } else { now };
+    let state = if has(feature::PREV_STATE_ARG) {
+        ctx.arg::<u32>(3)
+    } else {
+        now
+    };
 
     emit(Probe::Switch, kind::SWITCH, |record: &mut Switch| {
         let queue = next.run_queue();

@@ -13,11 +13,15 @@ use crate::{emit::emit, task::Task};
 #[btf_tracepoint(function = "sched_wakeup_new")]
 pub fn sched_wakeup_new(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
-    emit(Probe::WakeupNew, kind::WAKEUP_NEW, |record: &mut WakeupNew| {
-        task.write_key(&mut record.task);
-        record.tid = task.tid();
-        record.target_cpu = task.cpu();
-        0
-    });
+    emit(
+        Probe::WakeupNew,
+        kind::WAKEUP_NEW,
+        |record: &mut WakeupNew| {
+            task.write_key(&mut record.task);
+            record.tid = task.tid();
+            record.target_cpu = task.cpu();
+            0
+        },
+    );
     0
 }

@@ -3,8 +3,7 @@
 //! Without it: a sleep that the kernel counted as wait cannot be told apart; preflight refuses
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use tracer_common::{
     counters::Probe,

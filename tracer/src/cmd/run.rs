@@ -1,9 +1,6 @@
 //! `tracer run`: one loop over the rings, the clock, signals and the command.
 
-use std::{
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use rustix::{
@@ -19,7 +16,10 @@ use tracer_common::record::kind;
 use crate::{
     audit::Tolerance,
     cli::RunOptions,
-    cmd::{Failure, run::{pace::Pace, target::Resolved}},
+    cmd::{
+        Failure,
+        run::{pace::Pace, target::Resolved},
+    },
     command::{Running, Waiting},
     host::Host,
     kernel::{
@@ -97,12 +97,18 @@ async fn trace(
         facts: session.facts().clone(),
         target: asked,
         // An unknown tick is taken for the slowest that is built.
-        tolerance: Tolerance { tick: Nanos(1_000_000_000 / host.hz.unwrap_or(100)) },
+        tolerance: Tolerance {
+            tick: Nanos(1_000_000_000 / host.hz.unwrap_or(100)),
+        },
         max_threads: options.max_threads as usize,
         intervals: interval.is_some(),
     });
 
-    for record in session.snapshot(kind::THREAD).map_err(Failure::from)?.records() {
+    for record in session
+        .snapshot(kind::THREAD)
+        .map_err(Failure::from)?
+        .records()
+    {
         pipeline.push(record);
     }
     let began = now();
@@ -112,7 +118,10 @@ async fn trace(
 
     let deadline = options.duration.map(|duration| Instant::now() + duration);
     let style = style(options);
-    let mut intervals = interval.map(|every| Intervals { every, next: began_plus(began, every) });
+    let mut intervals = interval.map(|every| Intervals {
+        every,
+        next: began_plus(began, every),
+    });
     let mut pace = Pace::new(options.buffer);
     let mut terminated = false;
     let end_reason = loop {
@@ -124,10 +133,15 @@ async fn trace(
                 && intervals.next <= certain
             {
                 pipeline.advance(intervals.next);
-                let outside = Outside { missed_events: session.missed().unwrap_or(0), ..Outside::default() };
+                let outside = Outside {
+                    missed_events: session.missed().unwrap_or(0),
+                    ..Outside::default()
+                };
                 if let Some(mut report) = pipeline.interval_report(intervals.next, &outside) {
                     report.window.started = Some(started.to_string());
-                    output.render(|out| output::report(options.format, &host, &report, &style, out))?;
+                    output.render(|out| {
+                        output::report(options.format, &host, &report, &style, out)
+                    })?;
                 }
                 intervals.next = began_plus(intervals.next, intervals.every);
             }
@@ -160,7 +174,11 @@ async fn trace(
 
     // From here on a second signal stops at once.
     let finish = async {
-        for record in session.snapshot(kind::THREAD_END).map_err(Failure::from)?.records() {
+        for record in session
+            .snapshot(kind::THREAD_END)
+            .map_err(Failure::from)?
+            .records()
+        {
             pipeline.push(record);
         }
         let ended = now();
@@ -187,7 +205,10 @@ async fn trace(
         write(output, options, &host, &report, &style)?;
         let status = match &mut command {
             Some(command) => {
-                while tokio::time::timeout(Duration::from_secs(3600), command.ended()).await.is_err() {}
+                while tokio::time::timeout(Duration::from_secs(3600), command.ended())
+                    .await
+                    .is_err()
+                {}
                 Some(command.status().context("wait for the command")?)
             }
             None => None,
@@ -206,7 +227,11 @@ struct Intervals {
 }
 
 fn began_plus(began: Timestamp, every: Duration) -> Timestamp {
-    Timestamp(began.0.saturating_add(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX)))
+    Timestamp(
+        began
+            .0
+            .saturating_add(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX)),
+    )
 }
 
 /// Whether the stream has been told beyond `began`.
@@ -225,7 +250,9 @@ fn interval(options: &RunOptions) -> Option<Duration> {
     let watched = options.format == Format::Table
         && options.output.is_none()
         && rustix::termios::isatty(std::io::stdout());
-    options.interval.or(watched.then_some(Duration::from_secs(1)))
+    options
+        .interval
+        .or(watched.then_some(Duration::from_secs(1)))
 }
 
 fn style(options: &RunOptions) -> Style {
@@ -235,14 +262,18 @@ fn style(options: &RunOptions) -> Style {
         .filter(|_| terminal)
         .map(|size| usize::from(size.ws_col));
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    Style { cmdline: options.cmdline, ..Style::for_terminal(width, terminal, no_color) }
+    Style {
+        cmdline: options.cmdline,
+        ..Style::for_terminal(width, terminal, no_color)
+    }
 }
 
 fn cost(kernel_events: u64) -> Cost {
     Cost {
         kernel_events,
         kernel_ns_per_event: None,
-        method: "the collector's own CPU time; that of the kernel programs is not measured".to_owned(),
+        method: "the collector's own CPU time; that of the kernel programs is not measured"
+            .to_owned(),
         collector_cpu: procfs::own_cpu(),
         collector_max_rss_bytes: procfs::own_peak_rss_bytes().unwrap_or(0),
         cpu_percent_of_one: None,

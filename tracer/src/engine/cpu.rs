@@ -22,7 +22,11 @@ impl Cpus {
     pub fn occupied(&mut self, cpu: Cpu, at: Timestamp, slot: Slot) {
         let place = self.place(cpu);
         if place.is_none() {
-            *place = Some(Place { since: at, running: Some(slot), idle: false });
+            *place = Some(Place {
+                since: at,
+                running: Some(slot),
+                idle: false,
+            });
         }
     }
 
@@ -30,7 +34,11 @@ impl Cpus {
     pub fn idles(&mut self, cpu: Cpu, at: Timestamp) {
         let place = self.place(cpu);
         if place.is_none() {
-            *place = Some(Place { since: at, running: None, idle: true });
+            *place = Some(Place {
+                since: at,
+                running: None,
+                idle: true,
+            });
         }
     }
 
@@ -45,7 +53,11 @@ impl Cpus {
         sink: &mut impl SpanSink,
     ) -> Option<Slot> {
         let place = self.place(cpu);
-        let before = place.replace(Place { since: at, running: Some(next), idle: next_idle })?;
+        let before = place.replace(Place {
+            since: at,
+            running: Some(next),
+            idle: next_idle,
+        })?;
         sink.cpu(cpu, before.since, at, prev_idle);
         before.running.filter(|&running| running != prev)
     }

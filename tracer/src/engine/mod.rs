@@ -11,9 +11,13 @@ mod thread;
 mod tests;
 
 use crate::{
-    engine::{cpu::Cpus, tasks::Tasks, thread::Thread},
+    engine::{
+        cpu::Cpus,
+        tasks::{Identity, Tasks},
+        thread::Thread,
+    },
     model::{
-        Birth, Cpu, Event, Key, Mark, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
+        Birth, Cpu, Event, Key, Mark, Nanos, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
         SwitchOut, Syscall, ThreadInfo, Timestamp, What,
     },
 };
@@ -54,7 +58,10 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(facts: Facts) -> Engine {
-        Engine { facts, ..Engine::default() }
+        Engine {
+            facts,
+            ..Engine::default()
+        }
     }
 
     pub fn tasks(&self) -> &Tasks {
@@ -87,16 +94,30 @@ impl Engine {
             What::Newtask { child, birth } => self.on_newtask(at, child, *birth, sink),
             // The birth record says all that is used today.
             What::Fork { .. } => {}
-            What::Exec { task, tid, old_tid, comm } => {
+            What::Exec {
+                task,
+                tid,
+                old_tid,
+                comm,
+            } => {
                 if let Some(slot) = self.tasks.slot(*task) {
                     self.tasks.exec(slot, *tid, *old_tid, *comm);
                 }
             }
-            What::Exit { task, exit_code, priority, comm, .. } => {
+            What::Exit {
+                task,
+                exit_code,
+                priority,
+                comm,
+                ..
+            } => {
                 if let Some(slot) = self.tasks.slot(*task) {
                     self.tasks.rename(slot, *comm);
                     if let Some(who) = self.tasks.get_mut(slot) {
-                        who.exit = Some(tasks::ExitInfo { at, status: *exit_code });
+                        who.exit = Some(tasks::ExitInfo {
+                            at,
+                            status: *exit_code,
+                        });
                         who.priority = *priority;
                     }
                 }
@@ -126,13 +147,46 @@ impl Engine {
 
     /// The stream ended; the window closes at `at`.
     pub fn finish(&mut self, at: Timestamp, sink: &mut impl SpanSink) {
-        let Engine { tasks, threads, losses, .. } = self;
+        let Engine {
+            tasks,
+            threads,
+            losses,
+            ..
+        } = self;
         for (slot, who) in tasks.iter() {
             if who.died_at.is_none() {
                 losses.switches += threads[slot.index()].finish(at, sink);
             }
         }
         self.cpus.open_spans(at, sink);
+        let left = self
+            .hidden()
+            .filter(|&slot| self.threads[slot.index()].left_at_last())
+            .count();
+        self.count_hidden(at.before(Nanos(1)), left as u64, true, sink);
+    }
+
+    /// Threads that ran and whose switch-outs the kernel does not show.
+    pub fn hidden(&self) -> impl Iterator<Item = Slot> {
+        let is_hidden =
+            |slot: &Slot, who: &Identity| who.tid != 0 && self.threads[slot.index()].is_hidden();
+        self.tasks
+            .iter()
+            .filter(move |(slot, who)| who.died_at.is_none() && is_hidden(slot, who))
+            .map(|(slot, _)| slot)
+    }
+
+    /// Departures of hidden threads: they count for the machine all the same.
+    fn count_hidden(&mut self, at: Timestamp, left: u64, blocked: bool, sink: &mut impl SpanSink) {
+        let (voluntary, involuntary) = if blocked { (left, 0) } else { (0, left) };
+        sink.unseen(
+            at,
+            SwitchCount {
+                voluntary,
+                involuntary,
+                from_idle: 0,
+            },
+        );
     }
 
     /// Forgets an ended thread.
@@ -142,20 +196,33 @@ impl Engine {
 
     /// The oldest ended thread, once there are more than `keep` of them.
     pub fn ended_beyond(&mut self, keep: usize) -> Option<Slot> {
-        if self.tasks.ended.len() > keep { self.tasks.ended.pop_front() } else { None }
+        if self.tasks.ended.len() > keep {
+            self.tasks.ended.pop_front()
+        } else {
+            None
+        }
     }
 
     fn on_switch(&mut self, at: Timestamp, cpu: Cpu, switch: &Switch, sink: &mut impl SpanSink) {
-        let prev = self.side(at, &switch.prev, |thread| thread.leaves_with(&switch.counters));
-        let next = self.side(at, &switch.next, |thread| thread.enters_with(switch.next_seq));
+        let prev = self.side(at, &switch.prev, |thread| {
+            thread.leaves_with(&switch.counters)
+        });
+        let next = self.side(at, &switch.next, |thread| {
+            thread.enters_with(switch.next_seq)
+        });
         let idle = (switch.prev.tid == 0, switch.next.tid == 0);
 
-        let unseen = self.cpus.switch(cpu, at, (prev, idle.0), (next, idle.1), sink);
+        let unseen = self
+            .cpus
+            .switch(cpu, at, (prev, idle.0), (next, idle.1), sink);
         if let Some(unseen) = unseen {
             self.threads[unseen.index()].left_unseen();
         }
 
-        let departure = self.threads[prev.index()].switch_out(at, cpu, switch, sink);
+        let Engine {
+            threads, oddities, ..
+        } = self;
+        let departure = threads[prev.index()].switch_out(at, cpu, switch, oddities, sink);
         self.losses.switches += departure.lost;
         if !idle.0 {
             sink.mark(
@@ -177,17 +244,34 @@ impl Engine {
             switch,
             if idle.0 {
                 let from_idle = departure.voluntary + departure.involuntary;
-                SwitchCount { from_idle, ..SwitchCount::default() }
+                SwitchCount {
+                    from_idle,
+                    ..SwitchCount::default()
+                }
             } else {
                 let (voluntary, involuntary) = (departure.voluntary, departure.involuntary);
-                SwitchCount { voluntary, involuntary, from_idle: 0 }
+                SwitchCount {
+                    voluntary,
+                    involuntary,
+                    from_idle: 0,
+                }
             },
         );
         if switch.out == SwitchOut::Dead {
             self.tasks.died(prev, at);
         }
 
-        let Engine { threads, oddities, losses, tasks, .. } = self;
+        if self.threads[next.index()].is_hidden() && !idle.1 {
+            let (left, blocked) = self.threads[next.index()].unseen_departures(switch.next_seq);
+            self.count_hidden(at, left, blocked, sink);
+        }
+        let Engine {
+            threads,
+            oddities,
+            losses,
+            tasks,
+            ..
+        } = self;
         losses.switches += threads[next.index()].switch_in(at, cpu, switch, oddities, sink);
         if let Some(who) = tasks.get_mut(next) {
             who.cpu = cpu;
@@ -226,7 +310,9 @@ impl Engine {
     }
 
     fn on_migrate(&mut self, at: Timestamp, task: Key, to: Cpu, sink: &mut impl SpanSink) {
-        let Some(slot) = self.tasks.slot(task) else { return };
+        let Some(slot) = self.tasks.slot(task) else {
+            return;
+        };
         sink.mark(slot, at, &Mark::Migrated);
         if let Some(who) = self.tasks.get_mut(slot) {
             who.cpu = to;
@@ -275,7 +361,9 @@ impl Engine {
     }
 
     fn on_seen_at_end(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
-        let Some(slot) = self.tasks.slot(info.key) else { return };
+        let Some(slot) = self.tasks.slot(info.key) else {
+            return;
+        };
         self.tasks.describe(slot, info);
         self.threads[slot.index()].seen_at_end(at, info, sink);
         if let Some(who) = self.tasks.get_mut(slot) {
@@ -292,7 +380,10 @@ impl Engine {
     }
 
     fn on_lost(&mut self, cpu: Cpu, probe: u32, total: u64) {
-        let before = self.announced.iter_mut().find(|(c, p, _)| (*c, *p) == (cpu.0, probe));
+        let before = self
+            .announced
+            .iter_mut()
+            .find(|(c, p, _)| (*c, *p) == (cpu.0, probe));
         let new = match before {
             Some((_, _, before)) => {
                 let new = total.saturating_sub(*before);

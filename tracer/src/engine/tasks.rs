@@ -89,7 +89,10 @@ impl Tasks {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Identity)> {
-        (0..).map(Slot).zip(&self.identities).filter_map(|(slot, who)| Some((slot, who.as_ref()?)))
+        (0..)
+            .map(Slot)
+            .zip(&self.identities)
+            .filter_map(|(slot, who)| Some((slot, who.as_ref()?)))
     }
 
     pub fn process(&self, id: ProcessId) -> &Process {
@@ -192,7 +195,9 @@ impl Tasks {
 
     /// The thread's last switch-out: its key is free for another.
     pub fn died(&mut self, slot: Slot, at: Timestamp) {
-        let Some(who) = self.get_mut(slot) else { return };
+        let Some(who) = self.get_mut(slot) else {
+            return;
+        };
         who.died_at = Some(at);
         let (key, process) = (who.key, who.process);
         if self.by_key.get(&key) == Some(&slot) {
@@ -222,7 +227,9 @@ impl Tasks {
     }
 
     pub fn rename(&mut self, slot: Slot, comm: Comm) {
-        let Some(who) = self.get_mut(slot) else { return };
+        let Some(who) = self.get_mut(slot) else {
+            return;
+        };
         who.comm = comm;
         let (tid, process) = (who.tid, who.process);
         if let Some(process) = self.processes.get_mut(process.0 as usize)
@@ -263,7 +270,12 @@ impl Tasks {
                 }
                 id
             }
-            Some(id) if info.posture != Posture::Unborn && self.process(id).start == Some(info.start) => id,
+            Some(id)
+                if info.posture != Posture::Unborn
+                    && self.process(id).start == Some(info.start) =>
+            {
+                id
+            }
             _ => {
                 let start = leads.then_some(info.start);
                 let id = self.new_process(

@@ -4,8 +4,8 @@
 //! Must not know: other threads, processes, windows.
 
 use crate::model::{
-    CheckSource, Counters, Cpu, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch,
-    SwitchOut, Syscall, ThreadInfo, Timestamp, Posture, WaitBegan,
+    CheckSource, Counters, Cpu, Doing, Mark, Nanos, OffState, Posture, Slot, Span, SpanSink,
+    Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, WaitBegan,
 };
 
 /// A state holds exactly what that state knows; not-yet-seen is a state.
@@ -21,11 +21,22 @@ pub enum State {
         lag: Nanos,
     },
     /// On a run queue.
-    Runnable { since: Timestamp, began: WaitBegan, stamped: bool },
+    Runnable {
+        since: Timestamp,
+        began: WaitBegan,
+        stamped: bool,
+    },
     /// Left blocked. How much of this is wait is known when it runs again.
-    Off { since: Timestamp, state: OffState, iowait: bool, syscall: Option<Syscall> },
+    Off {
+        since: Timestamp,
+        state: OffState,
+        iowait: bool,
+        syscall: Option<Syscall>,
+    },
     /// Lost from sight by a hole, since its last certain event.
-    Unknown { since: Timestamp },
+    Unknown {
+        since: Timestamp,
+    },
     Dead,
 }
 
@@ -40,6 +51,8 @@ pub struct Thread {
     lost_ahead: u64,
     last_waking: Option<Timestamp>,
     last_switch_in: Option<Timestamp>,
+    /// `next_seq` of the last switch-in.
+    entered_with: Option<u32>,
     /// Since `counters` were taken: net run time, waits as the kernel credits them, and holes.
     run_since: Nanos,
     credit_since: Nanos,
@@ -71,6 +84,7 @@ impl Thread {
             lost_ahead: 0,
             last_waking: None,
             last_switch_in: None,
+            entered_with: None,
             run_since: Nanos::ZERO,
             credit_since: Nanos::ZERO,
             hole_since: Nanos::ZERO,
@@ -96,12 +110,36 @@ impl Thread {
 
     /// Whether a switch-out with these counters is this thread's next one.
     pub fn leaves_with(&self, next: &Counters) -> bool {
-        self.seq().is_some_and(|seq| next.seq() == seq.wrapping_add(1))
+        self.seq()
+            .is_some_and(|seq| next.seq() == seq.wrapping_add(1))
     }
 
     /// Whether a switch-in after this switch-out follows this thread's last one.
     pub fn enters_with(&self, seq: u32) -> bool {
         self.seq().is_some_and(|last| last as u32 == seq)
+    }
+
+    /// The kernel shows no switch-out of this thread, neither here nor to other tracers: a policy
+    /// may exempt processes from tracing.
+    pub fn is_hidden(&self) -> bool {
+        self.counters.is_none()
+    }
+
+    /// Of a hidden thread that is about to be switched in: how often it left since the last time,
+    /// and whether it was woken since, which tells that it had left blocked.
+    pub fn unseen_departures(&self, next_seq: u32) -> (u64, bool) {
+        let left = self
+            .entered_with
+            .map_or(0, |last| u64::from(next_seq.wrapping_sub(last)));
+        (
+            if left > 1 << 16 { 0 } else { left },
+            self.last_waking > self.last_switch_in,
+        )
+    }
+
+    /// Whether this thread was seen to enter a CPU and not to leave it, though it did.
+    pub fn left_at_last(&self) -> bool {
+        self.entered_with.is_some() && matches!(self.state, State::Unknown { .. })
     }
 
     /// Where a hole that ends now began.
@@ -133,9 +171,12 @@ impl Thread {
                     began: WaitBegan::Woken,
                     stamped: info.queued,
                 },
-                Posture::Blocked { state, iowait } => {
-                    State::Off { since: at, state, iowait, syscall: info.syscall }
-                }
+                Posture::Blocked { state, iowait } => State::Off {
+                    since: at,
+                    state,
+                    iowait,
+                    syscall: info.syscall,
+                },
             };
             self.open_start = true;
         }
@@ -158,7 +199,11 @@ impl Thread {
         if let Some(counters) = self.counters {
             sink.mark(self.slot, at, &Mark::Baseline(counters));
         }
-        self.state = State::Runnable { since: at, began: WaitBegan::New, stamped: true };
+        self.state = State::Runnable {
+            since: at,
+            began: WaitBegan::New,
+            stamped: true,
+        };
     }
 
     pub fn waking(&mut self, at: Timestamp) {
@@ -179,7 +224,11 @@ impl Thread {
             None => 0,
         };
         // Half the range ahead is behind: not a continuation, and nothing that can be counted.
-        let lost = if lost > u64::from(u32::MAX / 2) { 0 } else { lost };
+        let lost = if lost > u64::from(u32::MAX / 2) {
+            0
+        } else {
+            lost
+        };
         self.lost_ahead += lost;
         let ended_wait = switch.next_wait.unwrap_or_default();
         let credit = match self.counters {
@@ -189,23 +238,8 @@ impl Thread {
             None => ended_wait,
         };
         match self.state {
-            State::Runnable { since, began, stamped } if lost == 0 => {
-                self.wait(since, at, began, credit, stamped, sink);
-            }
-            State::Off { since, state, iowait, syscall } if lost == 0 => {
-                let woken = self.last_waking.filter(|&waking| waking >= since);
-                if woken.is_none() && !self.woken_before_it_left() && !self.open_start {
-                    quality.switch_ins_without_waking += 1;
-                }
-                let asleep_until_at_least = woken.unwrap_or(since);
-                let wait = credit.min(at.since(asleep_until_at_least));
-                let queued = at.before(wait);
-                let wake = woken.map(|waking| queued.since(waking));
-                self.close(since, queued, Doing::Off { state, iowait, syscall, wake }, sink);
-                self.wait(queued, at, WaitBegan::Woken, credit, true, sink);
-                if let Some(waking) = woken {
-                    sink.mark(self.slot, at, &Mark::Latency { from: waking });
-                }
+            State::Runnable { .. } | State::Off { .. } if lost == 0 => {
+                self.back_on_cpu(at, credit, quality, sink);
             }
             State::Unborn => {
                 // Its first wake-up was lost.
@@ -231,8 +265,94 @@ impl Thread {
         self.open_start = false;
         self.end_sample = None;
         self.last_switch_in = Some(at);
-        self.state = State::Running { since: at, cpu, steal: switch.steal, lag: switch.clock_lag };
+        self.entered_with = Some(switch.next_seq);
+        self.state = State::Running {
+            since: at,
+            cpu,
+            steal: switch.steal,
+            lag: switch.clock_lag,
+        };
         lost
+    }
+
+    /// Closes the time off the CPU. `credit` is what the kernel's counter gained for its wait.
+    fn back_on_cpu(
+        &mut self,
+        at: Timestamp,
+        credit: Nanos,
+        quality: &mut Oddities,
+        sink: &mut impl SpanSink,
+    ) {
+        match self.state {
+            State::Runnable {
+                since,
+                began,
+                stamped,
+            } => {
+                self.wait(since, at, began, credit, stamped, sink);
+            }
+            State::Off {
+                since,
+                state,
+                iowait,
+                syscall,
+            } => {
+                let woken = self.last_waking.filter(|&waking| waking >= since);
+                if woken.is_none() && !self.woken_before_it_left() && !self.open_start {
+                    quality.switch_ins_without_waking += 1;
+                }
+                let asleep_until_at_least = woken.unwrap_or(since);
+                let wait = credit.min(at.since(asleep_until_at_least));
+                let queued = at.before(wait);
+                let wake = woken.map(|waking| queued.since(waking));
+                self.close(
+                    since,
+                    queued,
+                    Doing::Off {
+                        state,
+                        iowait,
+                        syscall,
+                        wake,
+                    },
+                    sink,
+                );
+                self.wait(queued, at, WaitBegan::Woken, credit, true, sink);
+                if let Some(waking) = woken {
+                    sink.mark(self.slot, at, &Mark::Latency { from: waking });
+                }
+            }
+            State::Unborn | State::Running { .. } | State::Unknown { .. } | State::Dead => {}
+        }
+    }
+
+    /// A switch-in is missing, and no switch-out: between two switch-outs with consecutive numbers
+    /// lies one stay off the CPU and one on it, and the counters tell how long each was.
+    fn rebuild_switch_in(
+        &mut self,
+        at: Timestamp,
+        since: Timestamp,
+        then: Counters,
+        now: Counters,
+        quality: &mut Oddities,
+        sink: &mut impl SpanSink,
+    ) {
+        quality.rebuilt_switch_ins += 1;
+        let run = (now.sum_exec - then.sum_exec - self.run_since).min(at.since(since));
+        let entered = at.before(run);
+        let credit = now.run_delay - then.run_delay - self.credit_since;
+        // Woken after that is a wake-up for later.
+        self.last_waking = self.last_waking.filter(|&waking| waking <= entered);
+        self.back_on_cpu(entered, credit, quality, sink);
+        self.close(
+            entered,
+            at,
+            Doing::Run {
+                steal: None,
+                lag: Nanos::ZERO,
+            },
+            sink,
+        );
+        self.run_since += run;
     }
 
     /// Switched out. The counters make good what a hole hid.
@@ -241,12 +361,18 @@ impl Thread {
         at: Timestamp,
         cpu: Cpu,
         switch: &Switch,
+        quality: &mut Oddities,
         sink: &mut impl SpanSink,
     ) -> Departure {
         let now = switch.counters;
         let departure = self.depart(switch);
         match self.state {
-            State::Running { since, cpu: on, steal, lag } if on == cpu && departure.lost == 0 => {
+            State::Running {
+                since,
+                cpu: on,
+                steal,
+                lag,
+            } if on == cpu && departure.lost == 0 => {
                 let lag = (switch.clock_lag - lag).min(at.since(since));
                 let steal = match (switch.steal, steal) {
                     (Some(now), Some(then)) => Some((now - then).min(at.since(since))),
@@ -254,6 +380,13 @@ impl Thread {
                 };
                 self.run_since += at.since(since) - lag;
                 self.close(since, at, Doing::Run { steal, lag }, sink);
+            }
+            State::Off { since, .. } | State::Runnable { since, .. }
+                if departure.lost == 0
+                    && self.lost_ahead == 0
+                    && let Some(then) = self.counters =>
+            {
+                self.rebuild_switch_in(at, since, then, now, quality, sink);
             }
             State::Unborn => sink.mark(self.slot, at, &Mark::Born),
             _ => {
@@ -279,9 +412,12 @@ impl Thread {
                 began: WaitBegan::Involuntary,
                 stamped: switch.stamped,
             },
-            SwitchOut::Blocked { state, iowait } => {
-                State::Off { since: at, state, iowait, syscall: switch.syscall }
-            }
+            SwitchOut::Blocked { state, iowait } => State::Off {
+                since: at,
+                state,
+                iowait,
+                syscall: switch.syscall,
+            },
             SwitchOut::Dead => State::Dead,
         };
         departure
@@ -314,7 +450,16 @@ impl Thread {
                 };
                 let counters = info.counters;
                 let source = CheckSource::Snapshot;
-                sink.mark(self.slot, at, &Mark::Check { counters, running_since, lag, source });
+                sink.mark(
+                    self.slot,
+                    at,
+                    &Mark::Check {
+                        counters,
+                        running_since,
+                        lag,
+                        source,
+                    },
+                );
             }
             // The switch was counted and its tracepoint had not fired yet; or it is lost.
             ahead if ahead < u64::from(u32::MAX) => self.due_check = Some(info.counters),
@@ -338,12 +483,21 @@ impl Thread {
             self.open_spans(at, sink);
             return 0;
         };
-        let lost = due.seq().wrapping_sub(then.seq().wrapping_add(self.lost_ahead));
+        let lost = due
+            .seq()
+            .wrapping_sub(then.seq().wrapping_add(self.lost_ahead));
         self.hole(since, at, sink);
         self.heal(at, due, sink);
         let voluntary = due.nvcsw.saturating_sub(then.nvcsw);
         let involuntary = due.nivcsw.saturating_sub(then.nivcsw);
-        sink.mark(self.slot, at, &Mark::LostAtEnd { voluntary, involuntary });
+        sink.mark(
+            self.slot,
+            at,
+            &Mark::LostAtEnd {
+                voluntary,
+                involuntary,
+            },
+        );
         self.check(at, due, CheckSource::Snapshot, sink);
         self.state = State::Unknown { since: at };
         lost
@@ -351,27 +505,78 @@ impl Thread {
 
     /// The open state up to `at`, as far as it can be told before it closes.
     pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
-        let span = |from, to, doing| Span { slot: self.slot, from, to, doing, open: true };
+        let span = |from, to, doing| Span {
+            slot: self.slot,
+            from,
+            to,
+            doing,
+            open: true,
+        };
         match self.state {
             State::Unborn | State::Dead => {}
-            State::Running { since, steal, lag, .. } => {
+            State::Running {
+                since, steal, lag, ..
+            } => {
                 let (steal_now, lag_now) = self.end_sample.unwrap_or((None, lag));
                 let steal = steal_now.zip(steal).map(|(now, then)| now - then);
-                sink.span(&span(since, at, Doing::Run { steal, lag: lag_now - lag }));
+                sink.span(&span(
+                    since,
+                    at,
+                    Doing::Run {
+                        steal,
+                        lag: lag_now - lag,
+                    },
+                ));
             }
-            State::Runnable { since, began, stamped } => {
+            State::Runnable {
+                since,
+                began,
+                stamped,
+            } => {
                 let credit = at.since(since);
-                sink.span(&span(since, at, Doing::Wait { began, credit, stamped }));
+                sink.span(&span(
+                    since,
+                    at,
+                    Doing::Wait {
+                        began,
+                        credit,
+                        stamped,
+                    },
+                ));
             }
-            State::Off { since, state, iowait, syscall } => {
+            State::Off {
+                since,
+                state,
+                iowait,
+                syscall,
+            } => {
                 // Woken and not yet running: how much of it is wake, nobody knows yet.
-                let woken = self.last_waking.filter(|&waking| waking >= since && waking < at);
+                let woken = self
+                    .last_waking
+                    .filter(|&waking| waking >= since && waking < at);
                 let until = woken.unwrap_or(at);
-                sink.span(&span(since, until, Doing::Off { state, iowait, syscall, wake: None }));
+                sink.span(&span(
+                    since,
+                    until,
+                    Doing::Off {
+                        state,
+                        iowait,
+                        syscall,
+                        wake: None,
+                    },
+                ));
                 if woken.is_some() {
                     let credit = at.since(until);
                     let began = WaitBegan::Woken;
-                    sink.span(&span(until, at, Doing::Wait { began, credit, stamped: true }));
+                    sink.span(&span(
+                        until,
+                        at,
+                        Doing::Wait {
+                            began,
+                            credit,
+                            stamped: true,
+                        },
+                    ));
                 }
             }
             State::Unknown { since } => sink.span(&span(since, at, Doing::Unknown)),
@@ -401,7 +606,11 @@ impl Thread {
         let voluntary = now.nvcsw.saturating_sub(then.nvcsw);
         let involuntary = now.nivcsw.saturating_sub(then.nivcsw);
         let lost = (voluntary + involuntary).saturating_sub(1 + self.lost_ahead);
-        Departure { lost, voluntary, involuntary }
+        Departure {
+            lost,
+            voluntary,
+            involuntary,
+        }
     }
 
     /// The counters tell how much of the holes since the last ones was run and wait.
@@ -418,9 +627,24 @@ impl Thread {
     }
 
     /// A check of a thread that is not running.
-    fn check(&self, at: Timestamp, counters: Counters, source: CheckSource, sink: &mut impl SpanSink) {
+    fn check(
+        &self,
+        at: Timestamp,
+        counters: Counters,
+        source: CheckSource,
+        sink: &mut impl SpanSink,
+    ) {
         let (running_since, lag) = (None, Nanos::ZERO);
-        sink.mark(self.slot, at, &Mark::Check { counters, running_since, lag, source });
+        sink.mark(
+            self.slot,
+            at,
+            &Mark::Check {
+                counters,
+                running_since,
+                lag,
+                source,
+            },
+        );
     }
 
     fn wait(
@@ -433,7 +657,16 @@ impl Thread {
         sink: &mut impl SpanSink,
     ) {
         self.credit_since += credit;
-        self.close(from, to, Doing::Wait { began, credit, stamped }, sink);
+        self.close(
+            from,
+            to,
+            Doing::Wait {
+                began,
+                credit,
+                stamped,
+            },
+            sink,
+        );
     }
 
     fn hole(&mut self, from: Timestamp, to: Timestamp, sink: &mut impl SpanSink) {
@@ -444,7 +677,13 @@ impl Thread {
     }
 
     fn close(&self, from: Timestamp, to: Timestamp, doing: Doing, sink: &mut impl SpanSink) {
-        sink.span(&Span { slot: self.slot, from, to, doing, open: self.open_start });
+        sink.span(&Span {
+            slot: self.slot,
+            from,
+            to,
+            doing,
+            open: self.open_start,
+        });
     }
 }
 
@@ -453,4 +692,7 @@ impl Thread {
 pub struct Oddities {
     /// A thread left blocked and ran again, and no `sched_waking` was seen for it.
     pub switch_ins_without_waking: u64,
+    /// Switch-ins that no record told, put in from the counters: the kernel hides the switches of
+    /// a thread that ran before, or the record was lost.
+    pub rebuilt_switch_ins: u64,
 }

@@ -11,12 +11,18 @@ pub struct Probe {
 }
 
 const fn required(name: &'static str) -> Probe {
-    Probe { name, optional: false }
+    Probe {
+        name,
+        optional: false,
+    }
 }
 
 pub const PROBES: &[Probe] = &[
     required("task_newtask"),
-    Probe { name: "sched_process_fork", optional: true },
+    Probe {
+        name: "sched_process_fork",
+        optional: true,
+    },
     required("sched_process_exec"),
     required("sched_process_exit"),
     required("task_rename"),

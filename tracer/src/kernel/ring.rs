@@ -55,14 +55,21 @@ impl Rings {
         let mut guard = self.ready.readable().await?;
         let mut events = Vec::with_capacity(self.rings.len());
         let timeout = rustix::time::Timespec::default();
-        epoll::wait(self.ready.get_ref(), rustix::buffer::spare_capacity(&mut events), Some(&timeout))?;
+        epoll::wait(
+            self.ready.get_ref(),
+            rustix::buffer::spare_capacity(&mut events),
+            Some(&timeout),
+        )?;
         guard.clear_ready();
         Ok(())
     }
 
     /// Lends every record that is there.
     pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> Drained {
-        let mut drained = Drained { complete: true, ..Drained::default() };
+        let mut drained = Drained {
+            complete: true,
+            ..Drained::default()
+        };
         for ring in &mut self.rings {
             let (mut records, mut bytes) = (0, 0);
             while records < TURN

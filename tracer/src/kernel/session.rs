@@ -103,7 +103,14 @@ impl Session {
         let links = attach(&mut ebpf, &btf)?;
         let rings =
             Rings::new(rings).map_err(|error| refused_by_kernel("watch the rings", &error))?;
-        Ok(Session { ebpf, links, rings, counters, logger, facts })
+        Ok(Session {
+            ebpf,
+            links,
+            rings,
+            counters,
+            logger,
+            facts,
+        })
     }
 
     pub fn facts(&self) -> &Facts {
@@ -161,7 +168,9 @@ impl Session {
             let program: &mut BtfTracePoint = program(&mut self.ebpf, probe.name).ok()?;
             let fd = program.fd().ok()?.as_fd().as_raw_fd();
             let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("recursion_misses:"))?;
             sum += line.trim().parse::<u64>().ok()?;
         }
         Some(sum)
@@ -173,13 +182,15 @@ impl Session {
     }
 
     fn iterate(&mut self) -> Result<Vec<u8>, Refusal> {
-        let refused = |error: &(dyn Error + 'static)| refused_by_kernel("iterate over all threads", error);
+        let refused =
+            |error: &(dyn Error + 'static)| refused_by_kernel("iterate over all threads", error);
         let program: &mut Iter = program(&mut self.ebpf, SNAPSHOT.0)?;
         let link = program.attach().map_err(|error| refused(&error))?;
         let link = program.take_link(link).map_err(|error| refused(&error))?;
         let mut file = link.into_file().map_err(|error| refused(&error))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| refused(&error))?;
+        file.read_to_end(&mut bytes)
+            .map_err(|error| refused(&error))?;
         Ok(bytes)
     }
 }
@@ -213,7 +224,9 @@ impl Snapshot {
         for index in torn {
             let at = index * size_of::<Thread>();
             let old = &self.records[at..at + size_of::<Thread>()];
-            let new = pass.chunks_exact(size_of::<Thread>()).find(|new| task(new) == task(old));
+            let new = pass
+                .chunks_exact(size_of::<Thread>())
+                .find(|new| task(new) == task(old));
             if let Some(new) = new {
                 self.records[at..at + size_of::<Thread>()].copy_from_slice(new);
             }
@@ -224,7 +237,10 @@ impl Snapshot {
         let is_torn = |record: &[u8]| {
             u16::from_ne_bytes([record[FLAGS], record[FLAGS + 1]]) & thread_flags::TORN != 0
         };
-        (0..).zip(self.records()).filter(move |(_, record)| is_torn(record)).map(|(index, _)| index)
+        (0..)
+            .zip(self.records())
+            .filter(move |(_, record)| is_torn(record))
+            .map(|(index, _)| index)
     }
 }
 
@@ -270,7 +286,9 @@ fn load(
         .override_global(global::WAKE_MASK, &wake_mask, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RINGS", possible_cpus as u32);
-    loader.load(OBJECT).map_err(|error| refused_by_kernel("create maps and programs", &error))
+    loader
+        .load(OBJECT)
+        .map_err(|error| refused_by_kernel("create maps and programs", &error))
 }
 
 fn rings(
@@ -280,8 +298,7 @@ fn rings(
 ) -> Result<Vec<RingBuf<MapData>>, Refusal> {
     let mut rings = Vec::with_capacity(cpus.len());
     for &cpu in cpus {
-        let refused =
-            |error| refused_by_kernel(&format!("create the ring of CPU {cpu}"), &error);
+        let refused = |error| refused_by_kernel(&format!("create the ring of CPU {cpu}"), &error);
         let ring = ring::create(u32::try_from(bytes).unwrap_or(1 << 30)).map_err(refused)?;
         places.set(cpu, &ring, 0).map_err(refused)?;
         rings.push(ring);
@@ -315,16 +332,23 @@ fn program<'a, P>(ebpf: &'a mut aya::Ebpf, name: &str) -> Result<&'a mut P, Refu
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
 {
-    let program = ebpf.program_mut(name).expect("every program is in the object we embed");
-    program.try_into().map_err(|error| refused_by_kernel(&format!("use {name}"), &error))
+    let program = ebpf
+        .program_mut(name)
+        .expect("every program is in the object we embed");
+    program
+        .try_into()
+        .map_err(|error| refused_by_kernel(&format!("use {name}"), &error))
 }
 
 fn take<M>(ebpf: &mut aya::Ebpf, name: &str) -> Result<M, Refusal>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {
-    let map = ebpf.take_map(name).expect("every map is in the object we embed");
-    map.try_into().map_err(|error| refused_by_kernel(&format!("use {name}"), &error))
+    let map = ebpf
+        .take_map(name)
+        .expect("every map is in the object we embed");
+    map.try_into()
+        .map_err(|error| refused_by_kernel(&format!("use {name}"), &error))
 }
 
 /// Scrambles thread keys: they are kernel addresses, and recordings travel.

@@ -15,7 +15,10 @@ pub struct Pace {
 
 impl Pace {
     pub fn new(ring_bytes: u64) -> Pace {
-        Pace { ring_bytes, wait: Duration::from_millis(10) }
+        Pace {
+            ring_bytes,
+            wait: Duration::from_millis(10),
+        }
     }
 
     /// Aims at a fullest ring between a sixteenth and a quarter full.
@@ -40,7 +43,11 @@ mod tests {
     use super::*;
 
     fn drained(fullest: u64) -> Drained {
-        Drained { records: 1, fullest, complete: true }
+        Drained {
+            records: 1,
+            fullest,
+            complete: true,
+        }
     }
 
     #[test]
@@ -59,7 +66,10 @@ mod tests {
             pace.after(drained(1 << 19));
         }
         assert_eq!(pace.after(drained(1 << 19)), SHORTEST);
-        let refilling = Drained { complete: false, ..drained(1 << 19) };
+        let refilling = Drained {
+            complete: false,
+            ..drained(1 << 19)
+        };
         assert_eq!(pace.after(refilling), Duration::ZERO);
     }
 

@@ -41,7 +41,8 @@ pub fn resolve(options: &TargetOptions) -> anyhow::Result<Resolved> {
         let subtree = cgroup::subtree(path)
             .map_err(|error| anyhow::anyhow!("trace cgroup {}: {error}", path.display()))?;
         if hierarchy.is_some_and(|other| other != subtree.hierarchy) {
-            let text = "--cgroup: all paths must be of one hierarchy, version 2 or the cpu controller's";
+            let text =
+                "--cgroup: all paths must be of one hierarchy, version 2 or the cpu controller's";
             return Err(Failure::Usage(text.to_owned()).into());
         }
         hierarchy = Some(subtree.hierarchy);
@@ -92,21 +93,38 @@ fn union(patterns: &[Regex]) -> anyhow::Result<Option<Regex>> {
     }
     let parts: Vec<String> = patterns.iter().map(|one| format!("(?:{one})")).collect();
     let text = parts.join("|");
-    Ok(Some(Regex::new(&text).map_err(|error| Failure::Usage(format!("--comm: {error}")))?))
+    Ok(Some(Regex::new(&text).map_err(|error| {
+        Failure::Usage(format!("--comm: {error}"))
+    })?))
 }
 
 fn describe(options: &TargetOptions) -> String {
     let mut parts = Vec::new();
     parts.extend(options.pids.iter().map(|pid| format!("pid {pid}")));
     parts.extend(options.tids.iter().map(|tid| format!("tid {tid}")));
-    parts.extend(options.comms.iter().map(|comm| format!("comm {}", terminal(comm.as_str().as_bytes()))));
-    parts.extend(options.cgroups.iter().map(|path| {
-        format!("cgroup {}", terminal(path.as_os_str().as_encoded_bytes()))
-    }));
+    parts.extend(
+        options
+            .comms
+            .iter()
+            .map(|comm| format!("comm {}", terminal(comm.as_str().as_bytes()))),
+    );
+    parts.extend(
+        options
+            .cgroups
+            .iter()
+            .map(|path| format!("cgroup {}", terminal(path.as_os_str().as_encoded_bytes()))),
+    );
     if !options.command.is_empty() {
-        let words: Vec<String> =
-            options.command.iter().map(|word| terminal(word.as_encoded_bytes())).collect();
+        let words: Vec<String> = options
+            .command
+            .iter()
+            .map(|word| terminal(word.as_encoded_bytes()))
+            .collect();
         parts.push(format!("command {}", words.join(" ")));
     }
-    if parts.is_empty() { "the whole system".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "the whole system".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
