@@ -60,9 +60,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "D", value_parser = values::interval)]
     pub interval: Option<Duration>,
 
-    /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two
-    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = values::buffer)]
-    pub buffer: u64,
+    /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two [default: by memory, 1MiB to 8MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::buffer)]
+    pub buffer: Option<u64>,
 
     /// Ended threads kept apart; the oldest beyond it are summed up in their process
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -204,7 +204,7 @@ mod tests {
     fn nothing_is_the_whole_system_with_the_defaults() {
         let options = run(&[]).expect("valid");
         assert!(options.target.is_whole_system());
-        assert_eq!(options.buffer, 4 << 20);
+        assert_eq!(options.buffer, None);
         assert_eq!(options.format, Format::Table);
         assert_eq!((options.duration, options.interval), (None, None));
     }

@@ -54,6 +54,8 @@ pub struct Engine {
     losses: Losses,
     /// By CPU and probe: the loss announced so far.
     announced: Vec<(u16, u32, u64)>,
+    /// When the iterator at the end began.
+    end_snapshot: Option<Timestamp>,
 }
 
 impl Engine {
@@ -151,11 +153,17 @@ impl Engine {
             tasks,
             threads,
             losses,
+            end_snapshot,
             ..
         } = self;
         for (slot, who) in tasks.iter() {
             if who.died_at.is_none() {
-                losses.switches += threads[slot.index()].finish(at, sink);
+                let thread = &mut threads[slot.index()];
+                let older = who.born_at < *end_snapshot;
+                if older && !thread.seen_at_end && who.tid != 0 && !thread.is_hidden() {
+                    thread.vanished();
+                }
+                losses.switches += thread.finish(at, sink);
             }
         }
         self.cpus.open_spans(at, sink);
@@ -361,6 +369,7 @@ impl Engine {
     }
 
     fn on_seen_at_end(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
+        self.end_snapshot.get_or_insert(at);
         let Some(slot) = self.tasks.slot(info.key) else {
             return;
         };

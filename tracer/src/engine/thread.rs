@@ -63,6 +63,8 @@ pub struct Thread {
     open_start: bool,
     /// What the iterator at the end saw of the CPU this thread runs on: steal and lag.
     end_sample: Option<(Option<Nanos>, Nanos)>,
+    /// The iterator at the end still saw it.
+    pub seen_at_end: bool,
 }
 
 /// What a switch-out said about this thread's past.
@@ -91,6 +93,7 @@ impl Thread {
             due_check: None,
             open_start: false,
             end_sample: None,
+            seen_at_end: false,
         }
     }
 
@@ -437,6 +440,7 @@ impl Thread {
 
     /// From the task iterator at the end. Its counters are as new as the stream, or one switch ahead.
     pub fn seen_at_end(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
+        self.seen_at_end = true;
         if info.torn || matches!(self.state, State::Unborn | State::Dead) {
             return;
         }
@@ -464,6 +468,13 @@ impl Thread {
             // The switch was counted and its tracepoint had not fired yet; or it is lost.
             ahead if ahead < u64::from(u32::MAX) => self.due_check = Some(info.counters),
             _ => {}
+        }
+    }
+
+    /// The iterator at the end did not see it: it died, and the stream does not say when.
+    pub fn vanished(&mut self) {
+        if let Some(since) = self.since() {
+            self.state = State::Unknown { since };
         }
     }
 

@@ -30,7 +30,7 @@ pub fn sched_ext() -> Option<String> {
     line("/sys/kernel/sched_ext/state")
 }
 
-pub(super) fn online_cpus() -> u64 {
+pub fn online_cpus() -> u64 {
     let listed = line("/sys/devices/system/cpu/online").and_then(|list| count_cpus(&list));
     listed.unwrap_or_else(|| {
         std::thread::available_parallelism().map_or(1, |count| count.get() as u64)
