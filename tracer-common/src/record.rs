@@ -111,6 +111,9 @@ pub struct Switch {
     pub syscall: u32,
     /// Threads on this CPU's run queue, the one that runs next included.
     pub nr_running: u32,
+    /// What the scheduler took for the time of this switch: its counters go by this clock, which
+    /// stands still from a preempting wake-up until the switch it causes.
+    pub rq_clock_ns: u64,
 }
 
 /// Flags of [`Waking`].
@@ -282,7 +285,7 @@ pub type Edge = Header;
 
 const _: () = {
     assert!(size_of::<Header>() == 16);
-    assert!(size_of::<Switch>() == 120);
+    assert!(size_of::<Switch>() == 128);
     assert!(size_of::<Waking>() == 32);
     assert!(size_of::<WakeupNew>() == 32);
     assert!(size_of::<Migrate>() == 32);

@@ -29,6 +29,9 @@ struct Sums {
     /// Of a wait open at the baseline, the part the kernel credits later and that lies before.
     wait_before: Nanos,
     involuntary_waits: u64,
+    /// By how much the scheduler's clock makes run time and waits longer than ours does.
+    run_gap: i128,
+    wait_gap: i128,
     /// Waits the kernel did not stamp, as far as it missed them.
     uncounted: Nanos,
     /// What the kernel credited beyond the time since the wake-up.
@@ -70,24 +73,25 @@ impl Audit {
         }
         let length = span.to.since(from);
         match span.doing {
-            Doing::Run { lag, .. } => {
+            Doing::Run { lag, gap, .. } => {
                 self.sums.run += length - share(lag, length, span.to.since(span.from));
+                if span.from >= self.from {
+                    self.sums.run_gap += i128::from(gap.0);
+                }
             }
-            Doing::Wait {
-                began,
-                credit,
-                stamped,
-            } => {
+            Doing::Wait(wait) => {
                 self.sums.wait += length;
                 let whole = span.to.since(span.from);
                 if span.open || span.from < self.from {
-                    self.sums.wait_before += credit - length;
-                } else if !stamped {
-                    self.sums.uncounted += whole - credit;
-                } else if began == WaitBegan::Woken {
-                    self.sums.counted_sleep += credit - whole;
+                    self.sums.wait_before += wait.credit - length;
+                } else if !wait.stamped {
+                    self.sums.uncounted += whole - wait.credit;
+                } else if wait.began == WaitBegan::Woken {
+                    self.sums.counted_sleep += wait.credit - whole;
+                } else {
+                    self.sums.wait_gap += i128::from(wait.gap.0);
                 }
-                if began != WaitBegan::Woken {
+                if wait.began != WaitBegan::Woken {
                     self.sums.involuntary_waits += 1;
                 }
             }
@@ -205,21 +209,41 @@ impl Audit {
         let sums = outcome.sums;
         let run_slack = (sums.run.0 / 100).max(2 * tolerance.tick.0);
         if outcome.run.unsigned_abs() > u128::from(run_slack) {
-            differ(CheckedField::Run, net_run.0, kernel.run.0, None);
+            let reason = explain(
+                outcome.run,
+                run_slack,
+                &[(sums.run_gap, KnownError::KernelStaleClock)],
+            );
+            differ(CheckedField::Run, net_run.0, kernel.run.0, reason);
         }
         let wait_slack = (sums.wait.0 / 1000).max(50_000) + 100 * sums.involuntary_waits;
         if outcome.wait.unsigned_abs() > u128::from(wait_slack) {
-            let known = i128::from(sums.counted_sleep.0) - i128::from(sums.uncounted.0);
-            let rest = (outcome.wait - known).unsigned_abs();
-            let reason = (rest <= u128::from(wait_slack)).then_some(if known > 0 {
-                KnownError::KernelCountedSleep
-            } else {
-                KnownError::KernelMissedWait
-            });
+            let reason = explain(
+                outcome.wait,
+                wait_slack,
+                &[
+                    (
+                        i128::from(sums.counted_sleep.0),
+                        KnownError::KernelCountedSleep,
+                    ),
+                    (-i128::from(sums.uncounted.0), KnownError::KernelMissedWait),
+                    (sums.wait_gap, KnownError::KernelStaleClock),
+                ],
+            );
             differ(CheckedField::Wait, totals.wait.0, kernel.wait.0, reason);
         }
         mismatches
     }
+}
+
+/// Whether the known errors, each measured, add up to the difference; the largest one names it.
+fn explain(difference: i128, slack: u64, known: &[(i128, KnownError)]) -> Option<KnownError> {
+    let explained: i128 = known.iter().map(|(amount, _)| amount).sum();
+    let rest = (difference - explained).unsigned_abs();
+    let largest = known
+        .iter()
+        .max_by_key(|(amount, _)| amount.unsigned_abs())?;
+    (rest <= u128::from(slack)).then_some(largest.1)
 }
 
 /// The share of `amount` that falls on `part` of `whole`.

@@ -186,6 +186,7 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
         steal: has(switch_flags::STEAL).then_some(steal),
         clock_lag,
         nr_running: buf.get_u32_ne(),
+        rq_clock: Timestamp(buf.get_u64_ne()),
     }
 }
 
@@ -318,4 +319,4 @@ fn off_state(state: u32) -> OffState {
 
 #[cfg(test)]
 #[path = "decode_tests.rs"]
-mod tests;
+pub(crate) mod tests;

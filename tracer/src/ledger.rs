@@ -281,7 +281,7 @@ impl Row {
         let all = span.to.since(span.from);
         let totals = &mut self.totals;
         match span.doing {
-            Doing::Run { steal, lag } => {
+            Doing::Run { steal, lag, .. } => {
                 totals.run += length;
                 self.net_run += length - share(lag, length, all);
                 if let (Some(total), Some(steal)) = (&mut totals.run_steal, steal) {
@@ -289,14 +289,10 @@ impl Row {
                 }
                 keep(&mut self.run_slice, length, whole, span.to);
             }
-            Doing::Wait {
-                began,
-                credit,
-                stamped,
-            } => {
+            Doing::Wait(wait) => {
                 totals.wait += length;
-                if !stamped && began == WaitBegan::Involuntary {
-                    totals.wait_uncounted += share(all - credit, length, all);
+                if !wait.stamped && wait.began == WaitBegan::Involuntary {
+                    totals.wait_uncounted += share(all - wait.credit, length, all);
                 }
                 keep(&mut self.wait, length, whole, span.to);
             }

@@ -197,6 +197,8 @@ pub struct Switch {
     /// Cumulative for this CPU: steal plus what else the scheduler takes out of run time.
     pub clock_lag: Nanos,
     pub nr_running: u32,
+    /// The scheduler's own time of this switch; comparable across CPUs, not with [`Event::at`].
+    pub rq_clock: Timestamp,
 }
 
 /// A thread as the task iterator or `task_newtask` describes it.
@@ -335,6 +337,47 @@ pub enum WaitBegan {
     New,
 }
 
+/// By how many nanoseconds a stretch is longer on the scheduler's clock than on ours.
+///
+/// The scheduler does not read the clock again when a wake-up asks for a switch right away
+/// (`rq_clock_skip_update`, kernel/sched/sched.h): to its counters the preempted thread left, and
+/// the preemptor came, when the wake-up happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockGap(pub i64);
+
+impl ClockGap {
+    /// Between two switches, each told as (our time, the scheduler's time).
+    pub fn between(from: (Timestamp, Timestamp), to: (Timestamp, Timestamp)) -> ClockGap {
+        let theirs = to.1.0.wrapping_sub(from.1.0);
+        let ours = to.0.0.wrapping_sub(from.0.0);
+        ClockGap(theirs.wrapping_sub(ours) as i64)
+    }
+}
+
+/// A stretch on a run queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub began: WaitBegan,
+    /// What the kernel's own counter gained for it.
+    pub credit: Nanos,
+    /// The kernel stamped its beginning; else `credit` may miss a part.
+    pub stamped: bool,
+    pub gap: ClockGap,
+}
+
+impl Wait {
+    /// As the kernel counts it, by one clock.
+    pub fn stamped(began: WaitBegan, credit: Nanos) -> Wait {
+        let gap = ClockGap::default();
+        Wait {
+            began,
+            credit,
+            stamped: true,
+            gap,
+        }
+    }
+}
+
 /// What a thread did between two points of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
@@ -343,14 +386,9 @@ pub enum Doing {
         steal: Option<Nanos>,
         /// How much of it the kernel does not count as run time.
         lag: Nanos,
+        gap: ClockGap,
     },
-    Wait {
-        began: WaitBegan,
-        /// What the kernel's own counter gained for this wait.
-        credit: Nanos,
-        /// The kernel did not stamp its beginning, so `credit` may miss a part.
-        stamped: bool,
-    },
+    Wait(Wait),
     Off {
         state: OffState,
         iowait: bool,

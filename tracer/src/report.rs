@@ -119,6 +119,9 @@ pub enum KnownError {
     KernelCountedSleep,
     /// A thread preempted in a non-running state is not stamped.
     KernelMissedWait,
+    /// The scheduler takes a preempting wake-up's time for the time of the switch that follows:
+    /// what runs in between is counted as the preemptor's, and as wait of the preempted.
+    KernelStaleClock,
 }
 
 /// What tracing cost.

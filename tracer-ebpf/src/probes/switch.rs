@@ -43,6 +43,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         record.steal_ns = queue.steal();
         record.clock_lag_ns = clock.wrapping_sub(queue.clock_task());
         record.nr_running = queue.nr_running();
+        record.rq_clock_ns = clock;
 
         let mut flags = next_kind_of(prev, next) << switch_flags::NEXT_KIND_SHIFT;
         if last_queued != 0 {

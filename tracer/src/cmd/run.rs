@@ -78,7 +78,10 @@ async fn trace(
     let mut host = host();
     let steal = StealSample::read();
     let mut output = Output::open(options.output.as_deref())?;
-    let buffer = options.buffer.unwrap_or_else(default_buffer).next_power_of_two();
+    let buffer = options
+        .buffer
+        .unwrap_or_else(default_buffer)
+        .next_power_of_two();
     let mut session = Session::start(
         fields,
         &session::Options {

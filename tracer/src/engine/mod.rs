@@ -8,7 +8,7 @@ pub mod tasks;
 mod thread;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::{
     engine::{

@@ -4,8 +4,8 @@
 //! Must not know: other threads, processes, windows.
 
 use crate::model::{
-    CheckSource, Counters, Cpu, Doing, Mark, Nanos, OffState, Posture, Slot, Span, SpanSink,
-    Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, WaitBegan,
+    CheckSource, ClockGap, Counters, Cpu, Doing, Mark, Nanos, OffState, Posture, Slot, Span,
+    SpanSink, Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, Wait, WaitBegan,
 };
 
 /// A state holds exactly what that state knows; not-yet-seen is a state.
@@ -19,12 +19,16 @@ pub enum State {
         /// This CPU's cumulative steal and lag at `since`.
         steal: Option<Nanos>,
         lag: Nanos,
+        /// The scheduler's time at `since`; `None` when that was no switch.
+        clock: Option<Timestamp>,
     },
     /// On a run queue.
     Runnable {
         since: Timestamp,
         began: WaitBegan,
         stamped: bool,
+        /// The scheduler's time at `since`; `None` when that was no switch.
+        clock: Option<Timestamp>,
     },
     /// Left blocked. How much of this is wait is known when it runs again.
     Off {
@@ -168,11 +172,13 @@ impl Thread {
                     cpu: info.cpu,
                     steal: info.steal,
                     lag: info.clock_lag,
+                    clock: None,
                 },
                 Posture::Runnable => State::Runnable {
                     since: at,
                     began: WaitBegan::Woken,
                     stamped: info.queued,
+                    clock: None,
                 },
                 Posture::Blocked { state, iowait } => State::Off {
                     since: at,
@@ -206,6 +212,7 @@ impl Thread {
             since: at,
             began: WaitBegan::New,
             stamped: true,
+            clock: None,
         };
     }
 
@@ -242,7 +249,7 @@ impl Thread {
         };
         match self.state {
             State::Runnable { .. } | State::Off { .. } if lost == 0 => {
-                self.back_on_cpu(at, credit, quality, sink);
+                self.back_on_cpu(at, Some(switch.rq_clock), credit, quality, sink);
             }
             State::Unborn => {
                 // Its first wake-up was lost.
@@ -251,7 +258,7 @@ impl Thread {
                 if let Some(counters) = self.counters {
                     sink.mark(self.slot, queued, &Mark::Baseline(counters));
                 }
-                self.wait(queued, at, WaitBegan::New, credit, true, sink);
+                self.wait(queued, at, Wait::stamped(WaitBegan::New, credit), sink);
             }
             State::Running { since, .. }
             | State::Runnable { since, .. }
@@ -261,7 +268,12 @@ impl Thread {
                 let tail = ended_wait.min(at.since(since));
                 let queued = at.before(tail);
                 self.hole(since, queued, sink);
-                self.wait(queued, at, WaitBegan::Woken, ended_wait, true, sink);
+                self.wait(
+                    queued,
+                    at,
+                    Wait::stamped(WaitBegan::Woken, ended_wait),
+                    sink,
+                );
             }
             State::Dead => {}
         }
@@ -274,6 +286,7 @@ impl Thread {
             cpu,
             steal: switch.steal,
             lag: switch.clock_lag,
+            clock: Some(switch.rq_clock),
         };
         lost
     }
@@ -282,6 +295,7 @@ impl Thread {
     fn back_on_cpu(
         &mut self,
         at: Timestamp,
+        clock: Option<Timestamp>,
         credit: Nanos,
         quality: &mut Oddities,
         sink: &mut impl SpanSink,
@@ -291,8 +305,16 @@ impl Thread {
                 since,
                 began,
                 stamped,
+                clock: left,
             } => {
-                self.wait(since, at, began, credit, stamped, sink);
+                let gap = gap((since, left), (at, clock));
+                let wait = Wait {
+                    began,
+                    credit,
+                    stamped,
+                    gap,
+                };
+                self.wait(since, at, wait, sink);
             }
             State::Off {
                 since,
@@ -319,7 +341,7 @@ impl Thread {
                     },
                     sink,
                 );
-                self.wait(queued, at, WaitBegan::Woken, credit, true, sink);
+                self.wait(queued, at, Wait::stamped(WaitBegan::Woken, credit), sink);
                 if let Some(waking) = woken {
                     sink.mark(self.slot, at, &Mark::Latency { from: waking });
                 }
@@ -345,13 +367,14 @@ impl Thread {
         let credit = now.run_delay - then.run_delay - self.credit_since;
         // Woken after that is a wake-up for later.
         self.last_waking = self.last_waking.filter(|&waking| waking <= entered);
-        self.back_on_cpu(entered, credit, quality, sink);
+        self.back_on_cpu(entered, None, credit, quality, sink);
         self.close(
             entered,
             at,
             Doing::Run {
                 steal: None,
                 lag: Nanos::ZERO,
+                gap: ClockGap::default(),
             },
             sink,
         );
@@ -375,6 +398,7 @@ impl Thread {
                 cpu: on,
                 steal,
                 lag,
+                clock,
             } if on == cpu && departure.lost == 0 => {
                 let lag = (switch.clock_lag - lag).min(at.since(since));
                 let steal = match (switch.steal, steal) {
@@ -382,7 +406,8 @@ impl Thread {
                     _ => None,
                 };
                 self.run_since += at.since(since) - lag;
-                self.close(since, at, Doing::Run { steal, lag }, sink);
+                let gap = gap((since, clock), (at, Some(switch.rq_clock)));
+                self.close(since, at, Doing::Run { steal, lag, gap }, sink);
             }
             State::Off { since, .. } | State::Runnable { since, .. }
                 if departure.lost == 0
@@ -414,6 +439,7 @@ impl Thread {
                 since: at,
                 began: WaitBegan::Involuntary,
                 stamped: switch.stamped,
+                clock: Some(switch.rq_clock),
             },
             SwitchOut::Blocked { state, iowait } => State::Off {
                 since: at,
@@ -452,7 +478,16 @@ impl Thread {
                     State::Running { since, lag, .. } => (Some(since), info.clock_lag - lag),
                     _ => (None, Nanos::ZERO),
                 };
-                let counters = info.counters;
+                let mut counters = info.counters;
+                if let (Some(then), Some(since)) = (self.counters, self.since())
+                    && running_since.is_none()
+                {
+                    // A migration credits the part of a wait that is still open: not yet counted here.
+                    let open = counters.run_delay - then.run_delay;
+                    if open <= at.since(since) {
+                        counters.run_delay = then.run_delay;
+                    }
+                }
                 let source = CheckSource::Snapshot;
                 sink.mark(
                     self.slot,
@@ -536,24 +571,13 @@ impl Thread {
                     Doing::Run {
                         steal,
                         lag: lag_now - lag,
+                        gap: ClockGap::default(),
                     },
                 ));
             }
-            State::Runnable {
-                since,
-                began,
-                stamped,
-            } => {
-                let credit = at.since(since);
-                sink.span(&span(
-                    since,
-                    at,
-                    Doing::Wait {
-                        began,
-                        credit,
-                        stamped,
-                    },
-                ));
+            State::Runnable { since, began, .. } => {
+                let wait = Wait::stamped(began, at.since(since));
+                sink.span(&span(since, at, Doing::Wait(wait)));
             }
             State::Off {
                 since,
@@ -577,17 +601,8 @@ impl Thread {
                     },
                 ));
                 if woken.is_some() {
-                    let credit = at.since(until);
-                    let began = WaitBegan::Woken;
-                    sink.span(&span(
-                        until,
-                        at,
-                        Doing::Wait {
-                            began,
-                            credit,
-                            stamped: true,
-                        },
-                    ));
+                    let wait = Wait::stamped(WaitBegan::Woken, at.since(until));
+                    sink.span(&span(until, at, Doing::Wait(wait)));
                 }
             }
             State::Unknown { since } => sink.span(&span(since, at, Doing::Unknown)),
@@ -658,26 +673,9 @@ impl Thread {
         );
     }
 
-    fn wait(
-        &mut self,
-        from: Timestamp,
-        to: Timestamp,
-        began: WaitBegan,
-        credit: Nanos,
-        stamped: bool,
-        sink: &mut impl SpanSink,
-    ) {
-        self.credit_since += credit;
-        self.close(
-            from,
-            to,
-            Doing::Wait {
-                began,
-                credit,
-                stamped,
-            },
-            sink,
-        );
+    fn wait(&mut self, from: Timestamp, to: Timestamp, wait: Wait, sink: &mut impl SpanSink) {
+        self.credit_since += wait.credit;
+        self.close(from, to, Doing::Wait(wait), sink);
     }
 
     fn hole(&mut self, from: Timestamp, to: Timestamp, sink: &mut impl SpanSink) {
@@ -695,6 +693,17 @@ impl Thread {
             doing,
             open: self.open_start,
         });
+    }
+}
+
+/// Between two points, each told as (our time, the scheduler's time); none where one of them was no
+/// switch.
+fn gap(from: (Timestamp, Option<Timestamp>), to: (Timestamp, Option<Timestamp>)) -> ClockGap {
+    match (from, to) {
+        ((from, Some(their_from)), (to, Some(their_to))) => {
+            ClockGap::between((from, their_from), (to, their_to))
+        }
+        _ => ClockGap::default(),
     }
 }
 

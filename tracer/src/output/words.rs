@@ -47,6 +47,7 @@ pub fn known_error(error: KnownError) -> &'static str {
     match error {
         KnownError::KernelCountedSleep => "kernel_counted_sleep",
         KnownError::KernelMissedWait => "kernel_missed_wait",
+        KnownError::KernelStaleClock => "kernel_stale_clock",
     }
 }
 

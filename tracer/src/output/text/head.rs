@@ -134,6 +134,7 @@ fn mismatch(mismatch: &Mismatch) -> String {
     let reason = match mismatch.reason {
         Some(KnownError::KernelCountedSleep) => "it counted a sleep",
         Some(KnownError::KernelMissedWait) => "it missed a wait",
+        Some(KnownError::KernelStaleClock) => "it went by a stale clock",
         None => "NOT EXPLAINED",
     };
     format!(
