@@ -143,6 +143,8 @@ pub struct WakeupNew {
     pub task: u64,
     pub tid: u32,
     pub target_cpu: u32,
+    /// As in [`Switch`], of the run queue it is on.
+    pub rq_clock_ns: u64,
 }
 
 /// `sched_migrate_task`.
@@ -287,7 +289,7 @@ const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Switch>() == 128);
     assert!(size_of::<Waking>() == 32);
-    assert!(size_of::<WakeupNew>() == 32);
+    assert!(size_of::<WakeupNew>() == 40);
     assert!(size_of::<Migrate>() == 32);
     assert!(size_of::<Thread>() == 160);
     assert!(size_of::<Fork>() == 40);

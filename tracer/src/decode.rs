@@ -70,10 +70,16 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             current_tid: buf.get_u32_ne(),
             own: flags & record::waking_flags::OWN != 0,
         },
-        kind::WAKEUP_NEW => What::WakeupNew {
-            task: Key(buf.get_u64_ne()),
-            tid: buf.get_u32_ne(),
-        },
+        kind::WAKEUP_NEW => {
+            let task = Key(buf.get_u64_ne());
+            let tid = buf.get_u32_ne();
+            let _target_cpu = buf.get_u32_ne();
+            What::WakeupNew {
+                task,
+                tid,
+                rq_clock: Timestamp(buf.get_u64_ne()),
+            }
+        }
         kind::MIGRATE => What::Migrate {
             task: Key(buf.get_u64_ne()),
             tid: buf.get_u32_ne(),

@@ -270,6 +270,8 @@ pub enum What {
     WakeupNew {
         task: Key,
         tid: u32,
+        /// As in [`Switch`].
+        rq_clock: Timestamp,
     },
     Migrate {
         task: Key,

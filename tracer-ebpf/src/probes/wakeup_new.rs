@@ -20,6 +20,7 @@ pub fn sched_wakeup_new(ctx: BtfTracePointContext) -> i32 {
             task.write_key(&mut record.task);
             record.tid = task.tid();
             record.target_cpu = task.cpu();
+            record.rq_clock_ns = task.run_queue().clock();
             0
         },
     );

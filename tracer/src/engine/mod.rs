@@ -91,7 +91,14 @@ impl Engine {
                     self.threads[slot.index()].waking(at);
                 }
             }
-            What::WakeupNew { task, tid } => self.on_wakeup_new(at, *task, *tid, sink),
+            What::WakeupNew {
+                task,
+                tid,
+                rq_clock,
+            } => {
+                let slot = self.newborn(at, *task, *tid);
+                self.threads[slot.index()].born(at, *rq_clock, sink);
+            }
             What::Migrate { task, to, .. } => self.on_migrate(at, *task, *to, sink),
             What::Newtask { child, birth } => self.on_newtask(at, child, *birth, sink),
             // The birth record says all that is used today.
@@ -302,7 +309,8 @@ impl Engine {
         slot
     }
 
-    fn on_wakeup_new(&mut self, at: Timestamp, task: Key, tid: u32, sink: &mut impl SpanSink) {
+    /// A thread whose life begins; anonymous when its creation was lost.
+    fn newborn(&mut self, at: Timestamp, task: Key, tid: u32) -> Slot {
         let slot = match self.tasks.slot(task) {
             Some(slot) => slot,
             None => {
@@ -311,10 +319,10 @@ impl Engine {
                 slot
             }
         };
-        self.threads[slot.index()].born(at, sink);
         if let Some(who) = self.tasks.get_mut(slot) {
             who.born_at.get_or_insert(at);
         }
+        slot
     }
 
     fn on_migrate(&mut self, at: Timestamp, task: Key, to: Cpu, sink: &mut impl SpanSink) {

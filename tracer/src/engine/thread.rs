@@ -198,7 +198,7 @@ impl Thread {
     }
 
     /// Woken for the first time.
-    pub fn born(&mut self, at: Timestamp, sink: &mut impl SpanSink) {
+    pub fn born(&mut self, at: Timestamp, clock: Timestamp, sink: &mut impl SpanSink) {
         if let State::Dead | State::Running { .. } | State::Runnable { .. } | State::Off { .. } =
             self.state
         {
@@ -212,7 +212,7 @@ impl Thread {
             since: at,
             began: WaitBegan::New,
             stamped: true,
-            clock: None,
+            clock: Some(clock),
         };
     }
 

@@ -1,0 +1,495 @@
+//! Drives the toy kernel by a list of random numbers, and knows what the report must say.
+
+use proptest::prelude::*;
+use tracer_common::record::{kind, next_kind};
+
+use crate::{
+    audit::Tolerance,
+    engine::tests::toy::{Does, Leave, Record, Toy},
+    model::{Nanos, OffState},
+    pipeline::{Pipeline, Settings},
+    report::{Report, SystemTotals, Totals},
+    summary::Outside,
+    target::Target,
+};
+
+/// What the schedule may contain.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The two errors of the kernel's own accounting.
+    pub errors: bool,
+    /// Hypervisor and interrupts take part of the CPU.
+    pub lag: bool,
+}
+
+/// Random numbers; what they mean is up to [`Run`]. Fewer and smaller ones are simpler schedules.
+pub type Step = (u8, u8, u8, u32);
+
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub cpus: usize,
+    /// Before attaching, attached, first snapshot, before the window, window, last snapshot, to its end, after.
+    pub phases: [Vec<Step>; 8],
+}
+
+pub fn any_schedule() -> impl Strategy<Value = Schedule> {
+    let steps = |most: usize| {
+        prop::collection::vec(
+            (any::<u8>(), any::<u8>(), any::<u8>(), 1..2_000_000_u32),
+            0..most,
+        )
+    };
+    let phases = [
+        steps(30),
+        steps(10),
+        steps(25),
+        steps(8),
+        steps(120),
+        steps(25),
+        steps(8),
+        steps(15),
+    ];
+    (1..4_usize, phases).prop_map(|(cpus, phases)| Schedule { cpus, phases })
+}
+
+/// A schedule as it ran.
+#[derive(Debug)]
+pub struct Run {
+    pub toy: Toy,
+    pub begin: u64,
+    pub end: u64,
+    /// The last snapshot began.
+    pub last_look: u64,
+    options: Options,
+    errors_now: bool,
+    keys: Vec<u64>,
+    tids: u32,
+}
+
+impl Run {
+    pub fn of(schedule: &Schedule, options: Options) -> Run {
+        let mut toy = Toy::new(schedule.cpus);
+        toy.attached = false;
+        let mut run = Run {
+            toy,
+            begin: 0,
+            end: 0,
+            last_look: 0,
+            options,
+            errors_now: false,
+            keys: Vec::new(),
+            tids: 100,
+        };
+        for process in 0..3 {
+            let leader = 10 + process * 10;
+            for tid in leader..=leader + process {
+                run.toy.now += 1;
+                let cpu = tid as usize % schedule.cpus;
+                let id = run.toy.sleeper(0x1000 + u64::from(tid), tid, leader, cpu);
+                run.toy.tasks[id].kernel_thread = process == 2;
+            }
+        }
+        let [
+            before,
+            attached,
+            first,
+            settled,
+            window,
+            last,
+            closing,
+            after,
+        ] = &schedule.phases;
+        run.steps(before);
+        run.toy.attached = true;
+        run.steps(attached);
+        run.look(kind::THREAD, first);
+        run.errors_now = options.errors;
+        run.steps(settled);
+        run.toy.now += 1;
+        run.begin = run.toy.now;
+        run.toy.edge(kind::WINDOW_BEGIN);
+        run.steps(window);
+        run.toy.now += 1;
+        run.last_look = run.toy.now;
+        run.look(kind::THREAD_END, last);
+        run.steps(closing);
+        run.toy.now += 1;
+        run.end = run.toy.now;
+        run.toy.edge(kind::WINDOW_END);
+        run.steps(after);
+        run.drain();
+        run.toy.close_all();
+        run
+    }
+
+    /// The iterator walks over the threads while they go on.
+    fn look(&mut self, kind: u16, steps: &[Step]) {
+        let mut next = 0;
+        let each = self.toy.tasks.len() / (steps.len() + 1) + 1;
+        for step in steps {
+            self.step(step);
+            for _ in 0..each {
+                self.look_at(&mut next, kind);
+            }
+        }
+        while next < self.toy.tasks.len() {
+            self.look_at(&mut next, kind);
+        }
+    }
+
+    fn look_at(&mut self, next: &mut usize, kind: u16) {
+        let id = *next;
+        *next += 1;
+        let Some(task) = self.toy.tasks.get(id) else {
+            return;
+        };
+        // The iterator knows no idle threads; who is dead and reaped is gone.
+        if task.is_idle() || (task.died.is_some() && id % 2 == 0) {
+            return;
+        }
+        self.toy.now += 1;
+        let cpu = self.toy.tasks[id].cpu;
+        let runs = self.toy.running(cpu) == id;
+        if runs && self.toy.now % 3 == 0 && !self.toy.tasks[id].exiting {
+            // Counted, and not yet told.
+            self.toy.peek = Some(kind);
+            let next = self.queued(cpu).first().copied().unwrap_or(cpu);
+            let state = OffState::Sleep;
+            self.toy.switch(
+                cpu,
+                Leave::Off {
+                    state,
+                    iowait: false,
+                },
+                next,
+            );
+        } else {
+            self.toy.seen(id, kind);
+        }
+    }
+
+    fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
+    /// Whoever waits at the end gets its turn: a wait that never ends is nobody's to measure.
+    fn drain(&mut self) {
+        for id in 0..self.toy.tasks.len() {
+            self.toy.now += 1;
+            if self.toy.tasks[id].waking && self.toy.tasks[id].is_off() {
+                self.toy.enqueue(id, self.toy.tasks[id].cpu);
+            }
+        }
+        for cpu in 0..self.toy.cpus() {
+            for next in self.queued(cpu) {
+                self.toy.now += 10;
+                let state = OffState::Sleep;
+                self.toy.switch(
+                    cpu,
+                    Leave::Off {
+                        state,
+                        iowait: false,
+                    },
+                    next,
+                );
+            }
+            if !self.toy.tasks[self.toy.running(cpu)].is_idle() {
+                self.toy.now += 10;
+                let state = OffState::Sleep;
+                self.toy.switch(
+                    cpu,
+                    Leave::Off {
+                        state,
+                        iowait: false,
+                    },
+                    cpu,
+                );
+            }
+        }
+    }
+
+    fn queued(&self, cpu: usize) -> Vec<usize> {
+        let waits = |id: &usize| {
+            let task = &self.toy.tasks[*id];
+            task.does() == Some(Does::Wait) && task.cpu == cpu
+        };
+        (0..self.toy.tasks.len()).filter(waits).collect()
+    }
+
+    /// The `n`th of those that fit.
+    fn pick(&self, n: u8, fits: impl Fn(&Toy, usize) -> bool) -> Option<usize> {
+        let all: Vec<usize> = (0..self.toy.tasks.len())
+            .filter(|&id| !self.toy.tasks[id].is_idle() && fits(&self.toy, id))
+            .collect();
+        (!all.is_empty()).then(|| all[usize::from(n) % all.len()])
+    }
+
+    fn step(&mut self, &(what, who, how, ns): &Step) {
+        let ns = u64::from(ns);
+        self.toy.now += ns;
+        let cpu = usize::from(who) % self.toy.cpus();
+        let to = usize::from(how) % self.toy.cpus();
+        if self.options.lag && how % 5 == 0 {
+            self.toy.lose_time(cpu, ns / 3);
+        }
+        match what % 16 {
+            0..=4 => self.switch(cpu, how),
+            5..=7 => {
+                if let Some(id) = self.pick(who, |toy, id| {
+                    toy.tasks[id].is_off() && !toy.tasks[id].waking
+                }) {
+                    self.toy.waking(id);
+                    // Most reach a run queue at once, and all that were left on one.
+                    if how % 4 != 0 || self.toy.tasks[id].last_queued != 0 {
+                        let cpu = if self.toy.tasks[id].last_queued != 0 {
+                            self.toy.tasks[id].cpu
+                        } else {
+                            to
+                        };
+                        self.toy.enqueue(id, cpu);
+                    }
+                }
+            }
+            8 => {
+                if let Some(id) = self.pick(who, |toy, id| {
+                    toy.tasks[id].is_off() && toy.tasks[id].waking
+                }) {
+                    self.toy.enqueue(id, to);
+                }
+            }
+            9 => {
+                let waits = |toy: &Toy, id: usize| toy.tasks[id].does() == Some(Does::Wait);
+                if let Some(id) =
+                    self.pick(who, |toy, id| waits(toy, id) && toy.tasks[id].cpu != to)
+                {
+                    self.toy.migrate(id, to);
+                }
+            }
+            10 => {
+                let sleeps = |toy: &Toy, id: usize| {
+                    toy.tasks[id].is_off() && !toy.tasks[id].waking && toy.tasks[id].cpu != to
+                };
+                if let Some(id) = self.pick(who, sleeps).filter(|_| self.errors_now) {
+                    self.toy.migrate(id, to);
+                }
+            }
+            11 => {
+                let runs = |toy: &Toy, id: usize| {
+                    toy.tasks[id].does() == Some(Does::Run)
+                        && !toy.tasks[id].waking
+                        && !toy.tasks[id].exiting
+                };
+                if let Some(id) = self.pick(who, runs) {
+                    self.toy.waking(id);
+                }
+            }
+            12 => self.fork(who, how),
+            13 => {
+                if let Some(id) = self.pick(who, |toy, id| {
+                    toy.tasks[id].mood == super::toy::Mood::Unborn
+                }) {
+                    self.toy.wake_new(id, to);
+                }
+            }
+            14 => {
+                let runs = |toy: &Toy, id: usize| {
+                    toy.tasks[id].does() == Some(Does::Run) && !toy.tasks[id].exiting
+                };
+                if let Some(id) = self.pick(who, runs) {
+                    self.toy.exit(id, u32::from(how));
+                }
+            }
+            _ => {
+                if let Some(id) = self.pick(who, |toy, id| toy.tasks[id].does() == Some(Does::Run))
+                {
+                    let mut comm = [0; 16];
+                    (comm[0], comm[1]) = (b'n', how);
+                    self.toy.rename(id, comm);
+                }
+            }
+        }
+    }
+
+    fn switch(&mut self, cpu: usize, how: u8) {
+        let prev = self.toy.running(cpu);
+        let waiting = self.queued(cpu);
+        let next = (!waiting.is_empty()).then(|| waiting[usize::from(how) % waiting.len()]);
+        if self.toy.tasks[prev].is_idle() {
+            if let Some(next) = next {
+                self.toy.switch(cpu, Leave::Preempted, next);
+            }
+            return;
+        }
+        let off = |state, iowait| Leave::Off { state, iowait };
+        let woken_meanwhile = self.toy.tasks[prev].waking;
+        let leave = match how % 10 {
+            _ if self.toy.tasks[prev].exiting && how % 3 != 0 => Leave::Dies,
+            0 | 1 => Leave::Preempted,
+            2 => Leave::Yields,
+            3 => Leave::SignalPending,
+            4 if self.errors_now && !woken_meanwhile => Leave::PreemptedGoingToSleep,
+            5 => off(OffState::Block, false),
+            6 => off(OffState::Block, true),
+            7 => off(OffState::Stopped, false),
+            _ => off(OffState::Sleep, false),
+        };
+        match (leave, next) {
+            (Leave::Off { .. } | Leave::Dies, next) => {
+                self.toy.switch(cpu, leave, next.unwrap_or(cpu))
+            }
+            (_, Some(next)) => self.toy.switch(cpu, leave, next),
+            // Nobody to give way to: it goes on.
+            (_, None) => {}
+        }
+    }
+
+    fn fork(&mut self, who: u8, how: u8) {
+        let runs = |toy: &Toy, id: usize| {
+            toy.tasks[id].does() == Some(Does::Run) && !toy.tasks[id].kernel_thread
+        };
+        let Some(parent) = self.pick(who, runs) else {
+            return;
+        };
+        // A key is free once its owner's last switch-out has passed; tids come back, too.
+        for task in &self.toy.tasks {
+            if task.died.is_some()
+                && !self
+                    .toy
+                    .tasks
+                    .iter()
+                    .any(|other| other.key == task.key && other.died.is_none())
+            {
+                self.keys.push(task.key);
+            }
+        }
+        self.tids += 1;
+        let fresh = 0x2000 + u64::from(self.tids);
+        let key = self.keys.pop().filter(|_| how % 3 != 0).unwrap_or(fresh);
+        self.keys.clear();
+        let tid = self.tids;
+        let tgid = if how % 2 == 0 {
+            tid
+        } else {
+            self.toy.tasks[parent].tgid
+        };
+        let child = self.toy.create(key, tid, tgid, self.toy.tasks[parent].cpu);
+        self.toy.newtask(parent, child);
+        if how % 4 != 0 {
+            self.toy.now += 1;
+            self.toy.wake_new(child, usize::from(how) % self.toy.cpus());
+        }
+    }
+
+    /// The whole pipeline over these records.
+    pub fn report(&self, records: &[&Record]) -> Report {
+        let mut pipeline = Pipeline::new(settings(&self.toy));
+        // As they come: one ring after another, and the snapshots apart from the rings.
+        for cpu in 0..=self.toy.cpus() {
+            for record in records {
+                let ring = usize::from(u16::from_ne_bytes([record.bytes[12], record.bytes[13]]));
+                if ring == cpu {
+                    pipeline.push(&record.bytes);
+                }
+            }
+        }
+        pipeline.finish(crate::model::Timestamp(self.end), &Outside::default())
+    }
+
+    /// What the report must say of a thread.
+    pub fn truth(&self, id: usize) -> Totals {
+        let task = &self.toy.tasks[id];
+        let mut totals = Totals::zero();
+        for &(from, to, does) in &task.lived {
+            let ns = self.visible(from, to);
+            match does {
+                Does::Run => totals.run += ns,
+                Does::Wait => totals.wait += ns,
+                Does::Off(OffState::Sleep, _) => totals.sleep += ns,
+                Does::Off(OffState::Block, iowait) => {
+                    totals.block += ns;
+                    totals.iowait = totals.iowait.map(|all| if iowait { all + ns } else { all });
+                }
+                Does::Off(OffState::Stopped, _) => totals.stopped += ns,
+            }
+            totals.lifetime += ns;
+        }
+        for &(from, to) in &task.wakes {
+            totals.wake = totals.wake.map(|all| all + self.visible(from, to));
+        }
+        for left in task.left.iter().filter(|left| self.inside(left.at)) {
+            totals.voluntary += u64::from(left.voluntary);
+            totals.involuntary += u64::from(!left.voluntary);
+            totals.involuntary_yields = totals
+                .involuntary_yields
+                .map(|all| all + u64::from(left.yielded));
+            totals.address_space_changes += u64::from(left.address_space);
+            match left.next_kind {
+                next_kind::IDLE => totals.kinds.idle += 1,
+                next_kind::KERNEL_THREAD => totals.kinds.kernel_thread += 1,
+                next_kind::SAME_PROCESS => totals.kinds.same_process += 1,
+                _ => totals.kinds.other_process += 1,
+            }
+        }
+        totals.migrations = task.moves.iter().filter(|&&at| self.inside(at)).count() as u64;
+        totals
+    }
+
+    /// Lengths of what lies whole in the window: how many, and their sum.
+    pub fn whole(&self, id: usize, does: Does) -> (u64, Nanos) {
+        let whole = |&&(from, to, did): &&(u64, u64, Does)| {
+            did == does && from >= self.begin && to <= self.end
+        };
+        let lived = self.toy.tasks[id].lived.iter().filter(whole);
+        lived.fold((0, Nanos::ZERO), |(count, sum), (from, to, _)| {
+            (count + 1, sum + Nanos(to - from))
+        })
+    }
+
+    pub fn system(&self) -> SystemTotals {
+        let mut system = SystemTotals::default();
+        for id in 0..self.toy.tasks.len() {
+            let totals = self.truth(id);
+            system.address_space_changes += totals.address_space_changes;
+            if self.toy.tasks[id].is_idle() {
+                system.from_idle += totals.voluntary + totals.involuntary;
+            } else {
+                system.voluntary += totals.voluntary;
+                system.involuntary += totals.involuntary;
+                system.kinds.add(&totals.kinds);
+            }
+        }
+        system
+    }
+
+    pub fn lived_inside(&self, id: usize) -> bool {
+        let task = &self.toy.tasks[id];
+        let in_time = |&(from, to, _): &(u64, u64, Does)| {
+            from < self.end && to >= self.begin && (to > self.begin || from >= self.begin)
+        };
+        !task.is_idle() && task.lived.iter().any(in_time)
+    }
+
+    fn inside(&self, at: u64) -> bool {
+        at >= self.begin && at < self.end
+    }
+
+    fn visible(&self, from: u64, to: u64) -> Nanos {
+        Nanos(to.min(self.end).saturating_sub(from.max(self.begin)))
+    }
+}
+
+pub fn settings(toy: &Toy) -> Settings {
+    Settings {
+        facts: toy.facts(),
+        target: Target {
+            children: true,
+            ..Target::default()
+        },
+        // No ticks here: the counters are exact.
+        tolerance: Tolerance { tick: Nanos(0) },
+        max_threads: 10_000,
+        intervals: false,
+    }
+}

@@ -1,0 +1,238 @@
+//! The documentation names everything that the program takes and prints, and nothing that is gone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tracer::host::Host;
+use tracer::model::{Nanos, OffState, Priority};
+use tracer::output::{self, Format, Style};
+use tracer::report::{
+    CheckedField, CpuRow, Dist, Exit, KernelCounters, KernelSource, Kinds, Mismatch, OffCpu,
+    Process, Report, SystemTotals, Thread, Totals,
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package is below the workspace")
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The text below a heading, up to the next one of its level.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = page
+        .split_once(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("no section {heading}"));
+    rest.split_once("\n## ")
+        .map_or(rest, |(section, _)| section)
+}
+
+/// The words in backticks in the first column of every table.
+fn defined(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let first_cells = rows.filter_map(|row| row.split(" | ").next());
+    first_cells.flat_map(backticked).collect()
+}
+
+fn backticked(text: &str) -> impl Iterator<Item = String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+/// A report in which every optional thing is there.
+fn full() -> Report {
+    let totals = Totals {
+        unknown: Nanos(1),
+        stopped: Nanos(1),
+        ..Totals::zero()
+    };
+    let thread = Thread {
+        totals,
+        exit: Some(Exit {
+            at_ns: 0,
+            code: 0,
+            signal: 0,
+        }),
+        priority: Priority {
+            nice: 1,
+            ..Priority::default()
+        },
+        latency: Some(Dist::default()),
+        off_cpu: vec![OffCpu {
+            state: OffState::Sleep,
+            syscall: None,
+            count: 1,
+            ns: Nanos(1),
+        }],
+        kernel: Some(KernelCounters {
+            source: KernelSource::Snapshot,
+            voluntary: 0,
+            involuntary: 0,
+            run: Nanos(0),
+            wait: Nanos(0),
+        }),
+        ..Thread::default()
+    };
+    let mut report = Report::default();
+    report.quality.mismatches.push(Mismatch {
+        tid: 0,
+        field: CheckedField::Wait,
+        ours: 0,
+        kernel: 0,
+        reason: None,
+    });
+    report.system.totals = Some(SystemTotals {
+        kinds: Kinds::default(),
+        ..SystemTotals::default()
+    });
+    report.system.cpus.push(CpuRow::default());
+    report.processes.push(Process {
+        totals,
+        threads: vec![thread],
+        ..Process::default()
+    });
+    report
+}
+
+fn printed(format: Format, report: &Report) -> String {
+    let style = Style {
+        width: 500,
+        colour: false,
+        cmdline: false,
+    };
+    let mut out = Vec::new();
+    output::report(format, &Host::default(), report, &style, &mut out).expect("memory takes all");
+    String::from_utf8(out).expect("every format is text")
+}
+
+fn keys(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                into.insert(key.clone());
+                keys(value, into);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| keys(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_flag_of_run_is_in_the_readme_and_no_other() {
+    let help = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .args(["run", "--help"])
+        .output()
+        .expect("the binary runs");
+    let help = String::from_utf8(help.stdout).expect("the help is text");
+    let flags: BTreeSet<&str> = help
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix('-').map(|_| line))
+        .flat_map(|line| line.split([' ', ',']))
+        .filter(|word| word.starts_with("--") && word.len() > 2)
+        .collect();
+    assert!(flags.len() > 10, "{flags:?}");
+    let readme = page("README.md");
+    let described: BTreeSet<String> = defined(section(&readme, "What to trace"))
+        .into_iter()
+        .filter(|word| word.starts_with("--") && *word != "-- COMMAND")
+        .collect();
+    let described: BTreeSet<&str> = described.iter().map(String::as_str).collect();
+    assert_eq!(described, flags);
+}
+
+#[test]
+fn every_column_is_in_the_readme_and_no_other() {
+    let text = printed(Format::Table, &full());
+    let titles = text
+        .lines()
+        .find(|line| line.starts_with("THREAD"))
+        .expect("a table");
+    let printed: BTreeSet<String> = titles.split_whitespace().map(str::to_owned).collect();
+    // The first column and the last are no `Column`.
+    let columns = include_str!("../src/output/text/columns.rs");
+    assert_eq!(
+        printed.len(),
+        columns.matches("Column::new(\"").count() + 2,
+        "the report of this test does not show every column: {titles}"
+    );
+    assert_eq!(defined(section(&page("README.md"), "Columns")), printed);
+    // The table refers to the section by this name.
+    assert!(text.contains("README.md, \"Columns\""));
+}
+
+#[test]
+fn every_key_of_the_report_is_defined_and_no_other() {
+    let mut report = full();
+    report.window.interval_at = Some(Nanos(0));
+    let document = serde_json::from_str(&printed(Format::Ndjson, &report)).expect("one object");
+    let mut printed = BTreeSet::new();
+    keys(&document, &mut printed);
+    let page = page("docs/REPORT.md");
+    let (report, _doctor) = page.split_once("\n# ").expect("a second chapter");
+    let named: BTreeSet<String> = backticked(report).collect();
+    let undefined: Vec<_> = printed.difference(&named).collect();
+    assert!(undefined.is_empty(), "not in docs/REPORT.md: {undefined:?}");
+    let gone: Vec<_> = defined(report)
+        .into_iter()
+        .filter(|key| !printed.contains(key))
+        .collect();
+    assert!(gone.is_empty(), "docs/REPORT.md defines: {gone:?}");
+}
+
+#[test]
+fn the_code_map_names_every_module() {
+    let map = page("docs/ARCHITECTURE.md");
+    for directory in [
+        "tracer/src",
+        "tracer/src/engine",
+        "tracer/src/kernel",
+        "tracer-common/src",
+        "tracer-ebpf/src",
+    ] {
+        for path in entries(&root().join(directory)) {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let name = name.expect("source files have plain names");
+            let known = ["main.rs", "lib.rs", "mod.rs"].contains(&name)
+                || name.contains("test")
+                || map.contains(name);
+            assert!(known, "{directory}/{name} is not in docs/ARCHITECTURE.md");
+        }
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("the directory exists");
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for name in ["README.md", "docs/ARCHITECTURE.md", "docs/REPORT.md"] {
+        let text = page(name);
+        let directory = root().join(name);
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = directory.with_file_name(file);
+            assert!(file.is_empty() || target.is_file(), "{name}: {link}");
+            let heading = |line: &str| line.starts_with('#') && slug(line) == anchor;
+            let there = anchor.is_empty() || text.lines().any(heading);
+            assert!(there, "{name}: {link}");
+        }
+    }
+}
+
+/// As a heading is named in links.
+fn slug(heading: &str) -> String {
+    let title = heading.trim_start_matches('#').trim().to_lowercase();
+    title.replace(' ', "-")
+}
