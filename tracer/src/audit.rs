@@ -84,12 +84,14 @@ impl Audit {
                 let whole = span.to.since(span.from);
                 if span.open || span.from < self.from {
                     self.sums.wait_before += wait.credit - length;
-                } else if !wait.stamped {
-                    self.sums.uncounted += whole - wait.credit;
                 } else if wait.began == WaitBegan::Woken {
                     self.sums.counted_sleep += wait.credit - whole;
                 } else {
                     self.sums.wait_gap += i128::from(wait.gap.0);
+                    if !wait.stamped {
+                        let theirs = Nanos(whole.0.saturating_add_signed(wait.gap.0));
+                        self.sums.uncounted += theirs - wait.credit;
+                    }
                 }
                 if wait.began != WaitBegan::Woken {
                     self.sums.involuntary_waits += 1;

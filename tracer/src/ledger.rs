@@ -291,7 +291,7 @@ impl Row {
             }
             Doing::Wait(wait) => {
                 totals.wait += length;
-                if !wait.stamped && wait.began == WaitBegan::Involuntary {
+                if !wait.stamped && wait.began != WaitBegan::Woken {
                     totals.wait_uncounted += share(all - wait.credit, length, all);
                 }
                 keep(&mut self.wait, length, whole, span.to);

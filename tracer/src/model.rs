@@ -362,7 +362,7 @@ pub struct Wait {
     pub began: WaitBegan,
     /// What the kernel's own counter gained for it.
     pub credit: Nanos,
-    /// The kernel stamped its beginning; else `credit` may miss a part.
+    /// The kernel stamped it from its beginning to its end; else `credit` may miss a part.
     pub stamped: bool,
     pub gap: ClockGap,
 }

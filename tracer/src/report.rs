@@ -117,7 +117,7 @@ pub enum CheckedField {
 pub enum KnownError {
     /// Since 6.12 a delayed-dequeue sleeper that is migrated is stamped as queued.
     KernelCountedSleep,
-    /// A thread preempted in a non-running state is not stamped.
+    /// A thread preempted in a non-running state is not stamped, nor is one between two run queues.
     KernelMissedWait,
     /// The scheduler takes a preempting wake-up's time for the time of the switch that follows:
     /// what runs in between is counted as the preemptor's, and as wait of the preempted.

@@ -186,6 +186,20 @@ fn every_key_of_the_report_is_defined_and_no_other() {
 }
 
 #[test]
+fn every_word_of_the_report_is_defined() {
+    let named: BTreeSet<String> = backticked(&page("docs/REPORT.md")).collect();
+    let words = include_str!("../src/output/words.rs")
+        .split("=> \"")
+        .skip(1);
+    let words: Vec<&str> = words.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(words.len() > 20, "{words:?}");
+    for word in words {
+        let known = named.contains(word) || word.contains('{');
+        assert!(known, "{word} is not in docs/REPORT.md");
+    }
+}
+
+#[test]
 fn the_code_map_names_every_module() {
     let map = page("docs/ARCHITECTURE.md");
     for directory in [

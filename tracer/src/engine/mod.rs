@@ -329,6 +329,7 @@ impl Engine {
         let Some(slot) = self.tasks.slot(task) else {
             return;
         };
+        self.threads[slot.index()].migrated();
         sink.mark(slot, at, &Mark::Migrated);
         if let Some(who) = self.tasks.get_mut(slot) {
             who.cpu = to;

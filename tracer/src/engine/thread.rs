@@ -216,6 +216,13 @@ impl Thread {
         };
     }
 
+    /// Moved to another CPU. Between two run queues it is on none, and its wait is not stamped.
+    pub fn migrated(&mut self) {
+        if let State::Runnable { stamped, .. } = &mut self.state {
+            *stamped = false;
+        }
+    }
+
     pub fn waking(&mut self, at: Timestamp) {
         self.last_waking = Some(at);
     }
