@@ -12,7 +12,7 @@ use regex::bytes::Regex;
 
 pub use crate::output::Format;
 
-/// Show who took the CPU from whom, and prove that nothing is missing.
+/// Account every context switch to threads and processes, and prove that nothing is missing.
 #[derive(Debug, Parser)]
 #[command(
     name = "tracer",
@@ -52,7 +52,7 @@ pub enum Command {
     126 not executable)."
 )]
 pub struct RunOptions {
-    /// Stop after this time [default: until the target is gone or a signal arrives]
+    /// Stop after this time [default: until the target is gone, for --pid, --tid and COMMAND, or a signal arrives]
     #[arg(long, value_name = "D", value_parser = values::duration)]
     pub duration: Option<Duration>,
 
@@ -80,7 +80,7 @@ pub struct RunOptions {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Tell on standard error what is loaded, attached and drained
+    /// Tell on standard error what is loaded, attached and detached, and rare messages of the kernel programs
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -97,7 +97,7 @@ pub struct TargetOptions {
     #[arg(long = "pid", value_name = "PID", value_delimiter = ',', value_parser = values::pid)]
     pub pids: Vec<u32>,
 
-    /// One thread; several: 1,2 or repeated
+    /// One thread, and what it creates; several: 1,2 or repeated
     #[arg(long = "tid", value_name = "TID", value_delimiter = ',', value_parser = values::pid)]
     pub tids: Vec<u32>,
 
@@ -109,7 +109,7 @@ pub struct TargetOptions {
     #[arg(long = "cgroup", value_name = "PATH")]
     pub cgroups: Vec<PathBuf>,
 
-    /// Follow neither the descendants of the targets nor the threads they create
+    /// Do not follow what the targets create: child processes, and new threads of a --tid or --comm
     #[arg(long)]
     pub no_children: bool,
 

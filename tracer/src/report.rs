@@ -79,7 +79,8 @@ pub struct Quality {
     pub reasons: Vec<String>,
     pub lost_records: u64,
     pub lost_switches: u64,
-    pub missed_events: u64,
+    /// `None`: this kernel does not tell.
+    pub missed_events: Option<u64>,
     pub late_records: u64,
     pub switch_ins_without_waking: u64,
     /// Switch-ins that no record told, put in from the kernel's counters.
@@ -178,8 +179,8 @@ pub struct CpuRow {
 #[derive(Clone, Debug, Default)]
 pub struct Process {
     pub pid: u32,
-    /// Negative: before the window.
-    pub started_ns: i64,
+    /// Negative: before the window. `None`: its birth record was lost.
+    pub started_ns: Option<i64>,
     pub ppid: u32,
     pub comm: Comm,
     pub cmdline: Option<String>,
@@ -307,8 +308,8 @@ pub struct Thread {
     pub comm: Comm,
     /// Belongs to the tracer itself.
     pub own: bool,
-    /// Negative: before the window.
-    pub started_ns: i64,
+    /// Negative: before the window. `None`: its birth record was lost.
+    pub started_ns: Option<i64>,
     pub born_in_window: bool,
     pub exit: Option<Exit>,
     pub priority: Priority,

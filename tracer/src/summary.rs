@@ -26,7 +26,8 @@ pub struct Outside {
     /// Records that found no room, from the kernel programs' own counters; `None` before the end.
     pub lost_records: Option<u64>,
     /// Times a kernel program was skipped because it already ran on that CPU.
-    pub missed_events: u64,
+    /// `None`: this kernel does not tell.
+    pub missed_events: Option<u64>,
 }
 
 /// Checks against the kernel, counted.
@@ -137,7 +138,7 @@ impl Summary<'_> {
         threads.sort_by(|a, b| (b.totals.wait, a.tid).cmp(&(a.totals.wait, b.tid)));
         Process {
             pid: process.pid,
-            started_ns: process.start.map_or(0, |start| offset(start, from)),
+            started_ns: process.start.map(|start| offset(start, from)),
             ppid: process.ppid,
             comm: process.comm,
             cgroup_id: process.cgroup,
@@ -161,10 +162,7 @@ impl Summary<'_> {
             was_tid: who.was_tid,
             comm: who.comm,
             own: who.own,
-            started_ns: who
-                .start
-                .or(who.born_at)
-                .map_or(0, |start| offset(start, from)),
+            started_ns: who.start.or(who.born_at).map(|start| offset(start, from)),
             born_in_window: who.born_at.is_some_and(|born| born >= from),
             exit: who
                 .exit
@@ -290,7 +288,7 @@ impl Summary<'_> {
             "context switches are missing from the stream",
         );
         say(
-            quality.missed_events,
+            quality.missed_events.unwrap_or(0),
             "kernel events were skipped because their program already ran on that CPU",
         );
         say(

@@ -1,6 +1,6 @@
 //! `tracer run`: one loop over the rings, the clock, signals and the command.
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use rustix::{
@@ -92,6 +92,13 @@ async fn trace(
     )
     .map_err(Failure::from)?;
 
+    if options.verbose {
+        tell(&format!(
+            "programs loaded and attached; a ring of {} for each of {} CPUs",
+            output::bytes(buffer),
+            session.facts().cpus.len()
+        ));
+    }
     let mut asked = target.target;
     if let Some(command) = &command {
         asked.pids.push(command.pid());
@@ -139,7 +146,7 @@ async fn trace(
             {
                 pipeline.advance(intervals.next);
                 let outside = Outside {
-                    missed_events: session.missed().unwrap_or(0),
+                    missed_events: session.missed(),
                     ..Outside::default()
                 };
                 if let Some(mut report) = pipeline.interval_report(intervals.next, &outside) {
@@ -196,18 +203,24 @@ async fn trace(
         let counted = session.counted().map_err(Failure::from)?;
         let missed = session.missed();
         session.detach();
+        if options.verbose {
+            tell(&format!(
+                "detached; the programs ran {} times and lost {} records",
+                counted.events, counted.lost
+            ));
+        }
         while !session.drain(|record| pipeline.push(record)).complete {}
         let outside = Outside {
             end_reason: Some(end_reason),
             lost_records: Some(counted.lost),
-            missed_events: missed.unwrap_or(0),
+            missed_events: missed,
         };
         let mut report = pipeline.finish(ended, &outside);
         report.window.started = Some(started.to_string());
         report.cost = cost(counted.events);
         target::describe_processes(&mut report, &target.cgroups, options.cmdline);
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
-        write(output, options, &host, &report, &style)?;
+        let seen = write(output, options, &host, &report, &style)?;
         let status = match &mut command {
             Some(command) => {
                 while tokio::time::timeout(Duration::from_secs(3600), command.ended())
@@ -218,7 +231,7 @@ async fn trace(
             }
             None => None,
         };
-        verdict(&report, status)
+        verdict(&report, status, seen)
     };
     tokio::select! {
         done = finish => done,
@@ -237,6 +250,12 @@ fn default_buffer() -> u64 {
     let info = rustix::system::sysinfo();
     let memory = info.totalram as u64 * u64::from(info.mem_unit);
     (memory / 800 / crate::kernel::host::online_cpus()).clamp(1 << 20, 8 << 20)
+}
+
+/// For `-v`.
+fn tell(what: &str) {
+    // Nobody is left to be told when stderr is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
 struct Intervals {
@@ -299,23 +318,27 @@ fn cost(kernel_events: u64) -> Cost {
     }
 }
 
+/// Answers whether somebody still reads.
 fn write(
     mut output: Output,
     options: &RunOptions,
     host: &Host,
     report: &Report,
     style: &Style,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     output.render(|out| output::report(options.format, host, report, style, out))?;
-    output.finish()
+    let seen = !output.is_closed();
+    output.finish()?;
+    Ok(seen)
 }
 
-/// The command's status is ours; without one, an invalid report is an error of its own.
-fn verdict(report: &Report, status: Option<u8>) -> anyhow::Result<ExitCode> {
+/// The command's status is ours; without one, an invalid report is an error of its own, unless its
+/// reader went away and wanted to know nothing.
+fn verdict(report: &Report, status: Option<u8>, seen: bool) -> anyhow::Result<ExitCode> {
     if let Some(status) = status {
         return Ok(ExitCode::from(status));
     }
-    if report.quality.verdict == Verdict::Invalid {
+    if seen && report.quality.verdict == Verdict::Invalid {
         let why = report.quality.reasons.first().cloned().unwrap_or_default();
         return Err(Failure::Invalid(format!("the report is invalid: {why}")).into());
     }

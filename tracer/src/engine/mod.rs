@@ -219,12 +219,10 @@ impl Engine {
     }
 
     fn on_switch(&mut self, at: Timestamp, cpu: Cpu, switch: &Switch, sink: &mut impl SpanSink) {
-        let prev = self.side(at, &switch.prev, |thread| {
-            thread.leaves_with(&switch.counters)
-        });
-        let next = self.side(at, &switch.next, |thread| {
-            thread.enters_with(switch.next_seq)
-        });
+        let goes_on = |thread: &Thread| thread.leaves_with(&switch.counters);
+        let prev = self.side(at, &switch.prev, goes_on, sink);
+        let goes_on = |thread: &Thread| thread.enters_with(switch.next_seq);
+        let next = self.side(at, &switch.next, goes_on, sink);
         let idle = (switch.prev.tid == 0, switch.next.tid == 0);
 
         let unseen = self
@@ -296,17 +294,32 @@ impl Engine {
     /// The thread on one side of a switch. A key that came to another tid names another thread,
     /// whose birth was lost; unless exec swapped the tids of two threads, which it does before it
     /// tells: then the numbers of the switches go on.
-    fn side(&mut self, at: Timestamp, side: &Side, goes_on: impl Fn(&Thread) -> bool) -> Slot {
+    fn side(
+        &mut self,
+        at: Timestamp,
+        side: &Side,
+        goes_on: impl Fn(&Thread) -> bool,
+        sink: &mut impl SpanSink,
+    ) -> Slot {
         if let Some(slot) = self.tasks.slot(side.key) {
             let same = self.tasks.get(slot).is_some_and(|who| who.tid == side.tid);
             if same || goes_on(&self.threads[slot.index()]) {
                 return slot;
             }
-            self.tasks.died(slot, at);
+            self.end_unseen(slot, at, sink);
         }
         let slot = self.tasks.insert_anonymous(side.key, side.tid, side.own);
         self.put(Thread::unknown(slot, at));
         slot
+    }
+
+    /// A thread whose last switch-out is missing: another one has its key now.
+    fn end_unseen(&mut self, slot: Slot, at: Timestamp, sink: &mut impl SpanSink) {
+        let thread = &mut self.threads[slot.index()];
+        thread.vanished();
+        self.losses.switches += thread.finish(at, sink);
+        sink.mark(slot, at, &Mark::Died);
+        self.tasks.died(slot, at);
     }
 
     /// A thread whose life begins; anonymous when its creation was lost.
@@ -344,10 +357,7 @@ impl Engine {
         sink: &mut impl SpanSink,
     ) {
         if let Some(stale) = self.tasks.slot(child.key) {
-            // Its last switch-out was lost: the key is another's now.
-            self.threads[stale.index()].finish(at, sink);
-            sink.mark(stale, at, &Mark::Died);
-            self.tasks.died(stale, at);
+            self.end_unseen(stale, at, sink);
         }
         let slot = self.tasks.insert(child, Some(birth));
         self.put(Thread::unborn(slot, at, child.counters));
@@ -392,6 +402,9 @@ impl Engine {
 
     fn on_window_begin(&mut self, at: Timestamp) {
         self.tasks.reset_peaks();
+        // What was missed while the probes were being attached is before the window.
+        self.losses.switches = 0;
+        self.oddities = Oddities::default();
         for &cpu in &self.facts.cpus {
             self.cpus.idles(cpu, at);
         }

@@ -163,7 +163,13 @@ impl Thread {
     /// From the task iterator at the start. What the stream told before is newer than or equal to it.
     pub fn seen(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
         let untouched = matches!(self.state, State::Unknown { .. }) && self.counters.is_none();
-        if untouched {
+        // While the probes are being attached, one CPU tells its switches before another does.
+        let missed_some = !info.torn && self.seq().is_some_and(|seq| seq != info.counters.seq());
+        if missed_some {
+            self.counters = None;
+            self.lost_ahead = 0;
+        }
+        if untouched || missed_some {
             self.state = match info.posture {
                 Posture::Unborn => State::Unborn,
                 Posture::Dead => State::Dead,
@@ -536,9 +542,8 @@ impl Thread {
             self.open_spans(at, sink);
             return 0;
         };
-        let lost = due
-            .seq()
-            .wrapping_sub(then.seq().wrapping_add(self.lost_ahead));
+        let told = then.seq().saturating_add(self.lost_ahead);
+        let lost = due.seq().saturating_sub(told);
         self.hole(since, at, sink);
         self.heal(at, due, sink);
         let voluntary = due.nvcsw.saturating_sub(then.nvcsw);

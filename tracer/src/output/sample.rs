@@ -58,7 +58,7 @@ pub fn valid() -> Report {
         [210, 3],
     );
     let mut born = thread(4790, "fsync", [30 * MS, 2 * MS, 0, 468 * MS], [40, 2]);
-    born.started_ns = 1_000_000_000;
+    born.started_ns = Some(1_000_000_000);
     born.born_in_window = true;
     born.exit = Some(Exit {
         at_ns: 1_500_000_000,
@@ -357,7 +357,7 @@ fn thread(tid: u32, name: &str, times: [u64; 4], switches: [u64; 2]) -> Thread {
     Thread {
         tid,
         comm: Comm::from(name),
-        started_ns: -3_600_000_000_000,
+        started_ns: Some(-3_600_000_000_000),
         totals,
         run_slice: dist(all, run),
         wait: dist(all, wait),
@@ -382,7 +382,7 @@ fn process(pid: u32, threads: Vec<Thread>) -> Process {
     threads.iter().for_each(|thread| totals.add(&thread.totals));
     Process {
         pid,
-        started_ns: -3_600_000_000_000,
+        started_ns: Some(-3_600_000_000_000),
         ppid: 1,
         comm: threads
             .iter()

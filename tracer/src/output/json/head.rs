@@ -92,7 +92,7 @@ pub struct Quality<'a> {
     reasons: &'a [String],
     lost_records: u64,
     lost_switches: u64,
-    missed_events: u64,
+    missed_events: Option<u64>,
     late_records: u64,
     switch_ins_without_waking: u64,
     rebuilt_switch_ins: u64,

@@ -12,7 +12,7 @@ use crate::report;
 #[derive(Serialize)]
 pub struct Process<'a> {
     pid: u32,
-    started_ns: i64,
+    started_ns: Option<i64>,
     ppid: u32,
     comm: Cow<'a, str>,
     cmdline: Option<&'a str>,
@@ -111,7 +111,7 @@ struct Thread<'a> {
     comm: Cow<'a, str>,
     /// Belongs to the tracer itself.
     own: bool,
-    started_ns: i64,
+    started_ns: Option<i64>,
     born_in_window: bool,
     exit: Option<Exit>,
     policy: Cow<'static, str>,

@@ -103,7 +103,7 @@ fn verdict(quality: &Quality) -> String {
         let losses = [
             (quality.lost_records, "records lost"),
             (quality.lost_switches, "switches lost"),
-            (quality.missed_events, "events missed"),
+            (quality.missed_events.unwrap_or(0), "events missed"),
         ];
         let lost = losses.iter().filter(|(n, _)| *n > 0);
         parts.extend(lost.map(|(n, what)| format!("{} {what}", human::count(*n))));
