@@ -15,6 +15,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use anyhow::Context as _;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 
@@ -27,11 +28,17 @@ pub struct Waiting {
     gate: PipeWriter,
     /// `Command::spawn` returns only after exec, so it has a thread of its own.
     spawning: JoinHandle<io::Result<Child>>,
+    /// Ends when `spawn` has returned.
+    spawned: PipeReader,
 }
 
-/// Running the user's program.
+/// Released: about to run the user's program, running it, or done with it.
 pub struct Running {
-    child: Child,
+    name: String,
+    /// On a busy machine exec takes its time, and meanwhile the rings must be drained.
+    spawning: Option<JoinHandle<io::Result<Child>>>,
+    spawned: AsyncFd<OwnedFd>,
+    child: Option<Child>,
     pidfd: AsyncFd<OwnedFd>,
 }
 
@@ -43,6 +50,7 @@ impl Waiting {
             .ok_or_else(|| Failure::Usage("no command given".to_owned()))?;
         let (mut told, telling) = io::pipe()?;
         let (waiting, gate) = io::pipe()?;
+        let (spawned, spawns) = io::pipe()?;
         let mut command = Command::new(program);
         command.args(arguments);
         // SAFETY: the closure runs between fork and exec and only reads, writes and closes
@@ -53,7 +61,11 @@ impl Waiting {
         }
         let spawning = std::thread::Builder::new()
             .name("tracer-spawn".to_owned())
-            .spawn(move || command.spawn())?;
+            .spawn(move || {
+                let spawned = command.spawn();
+                drop(spawns);
+                spawned
+            })?;
         let mut pid = [0; 4];
         if told.read_exact(&mut pid).is_err() {
             // The fork itself failed: `spawn` knows why.
@@ -68,6 +80,7 @@ impl Waiting {
             name: shown(program),
             gate,
             spawning,
+            spawned,
         })
     }
 
@@ -77,28 +90,35 @@ impl Waiting {
 
     /// Lets the child execute the command. Inside a tokio runtime only.
     pub fn release(mut self) -> anyhow::Result<Running> {
-        self.gate.write_all(&[1])?;
-        drop(self.gate);
-        let spawned = self
-            .spawning
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("spawn")));
-        let child = spawned.map_err(|error| not_started(&self.name, &error))?;
-        let pid = Pid::from_child(&child);
+        // Before it may end: the number is certainly still its own.
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("a child without a number"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         // SAFETY: owns its descriptor, which stays open as long as it is registered.
         let pidfd = unsafe { AsyncFd::register(pidfd) }?;
-        Ok(Running { child, pidfd })
+        // SAFETY: as above.
+        let spawned = unsafe { AsyncFd::register(OwnedFd::from(self.spawned)) }?;
+        self.gate.write_all(&[1])?;
+        Ok(Running {
+            name: self.name,
+            spawning: Some(self.spawning),
+            spawned,
+            child: None,
+            pidfd,
+        })
     }
 }
 
 impl Running {
-    /// Until the command has ended; its status stays to be asked for.
-    pub async fn ended(&self) -> io::Result<()> {
-        self.pidfd
-            .readable()
-            .await
-            .map(|mut guard| guard.retain_ready())
+    /// Until the command has ended, or an error if it could not be started; its status stays to be
+    /// asked for. May be dropped and called again.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        if self.spawning.is_some() {
+            self.spawned.readable().await?.retain_ready();
+            self.started()?;
+        }
+        self.pidfd.readable().await?.retain_ready();
+        Ok(())
     }
 
     /// Passes a signal on; that the command has ended meanwhile is no error.
@@ -107,8 +127,23 @@ impl Running {
     }
 
     /// Its exit status as ours: 128 + N when signal N ended it. Waits for the end.
-    pub fn status(&mut self) -> io::Result<u8> {
-        Ok(as_ours(self.child.wait()?))
+    pub fn status(&mut self) -> anyhow::Result<u8> {
+        self.started()?;
+        let child = self.child.as_mut();
+        let status = child.map_or_else(|| Err(io::Error::other("no child")), Child::wait);
+        status.map(as_ours).context("wait for the command")
+    }
+
+    /// Waits for exec.
+    fn started(&mut self) -> anyhow::Result<()> {
+        let Some(spawning) = self.spawning.take() else {
+            return Ok(());
+        };
+        let spawned = spawning
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("spawn")));
+        self.child = Some(spawned.map_err(|error| not_started(&self.name, &error))?);
+        Ok(())
     }
 }
 

@@ -28,6 +28,12 @@ pub enum Failure {
     /// The command to trace could not be started: 127 not found, 126 not executable.
     #[error("{message}")]
     NotStarted { status: u8, message: String },
+    /// The tracer failed, and so did the command, whose status is the one to pass on.
+    #[error("{message}")]
+    Beside { status: u8, message: String },
+    /// 128+N for signal N.
+    #[error("stopped by a second signal: the command, if any, runs on")]
+    Stopped { status: u8 },
 }
 
 impl Failure {
@@ -36,7 +42,9 @@ impl Failure {
             Failure::Usage(_) => 2,
             Failure::Refused(_) => 3,
             Failure::Invalid(_) => 4,
-            Failure::NotStarted { status, .. } => *status,
+            Failure::NotStarted { status, .. }
+            | Failure::Beside { status, .. }
+            | Failure::Stopped { status } => *status,
         }
     }
 }

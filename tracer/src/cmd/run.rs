@@ -74,6 +74,40 @@ async fn trace(
     command: Option<Waiting>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install()?;
+    let mut running = None;
+    let report = observe(options, fields, target, command, &mut running, &mut signals);
+    let report = report.await;
+    match (running, report) {
+        (Some(mut command), report) if !ends_at_once(&report) => {
+            let status = wait_for(&mut command, &mut signals).await?;
+            match report {
+                // Ours is told, and its own is passed on.
+                Err(error) if status != 0 => {
+                    let message = format!("{error:#}");
+                    Err(Failure::Beside { status, message }.into())
+                }
+                report => report.map(|_| ExitCode::from(status)),
+            }
+        }
+        (_, report) => verdict(&report?),
+    }
+}
+
+struct Written {
+    report: Report,
+    /// By a reader, to its end.
+    seen: bool,
+}
+
+/// From the first record to the written report. Whatever becomes of it, `running` is the command.
+async fn observe(
+    options: &RunOptions,
+    fields: &crate::kernel::fields::Fields,
+    target: Resolved,
+    command: Option<Waiting>,
+    running: &mut Option<Running>,
+    signals: &mut Signals,
+) -> anyhow::Result<Written> {
     raise_priority();
     let mut host = host();
     let steal = StealSample::read();
@@ -126,7 +160,7 @@ async fn trace(
     let began = now();
     let started = jiff::Timestamp::now();
     pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
-    let mut command = command.map(Waiting::release).transpose()?;
+    *running = command.map(Waiting::release).transpose()?;
 
     let deadline = options.duration.map(|duration| Instant::now() + duration);
     let style = style(options);
@@ -135,7 +169,6 @@ async fn trace(
         next: began_plus(began, every),
     });
     let mut pace = Pace::new(buffer);
-    let mut terminated = false;
     let end_reason = loop {
         let drained_from = now();
         let drained = session.drain(|record| pipeline.push(record));
@@ -170,21 +203,17 @@ async fn trace(
             () = sleep_until(next_drain) => {}
             asked = session.rings().asked() => asked.context("wait for the rings")?,
             () = at(deadline) => break EndReason::Duration,
-            ended = ended(command.as_ref()) => {
-                ended.context("wait for the command")?;
+            ended = ended(running.as_mut()) => {
+                ended?;
                 break EndReason::TargetExit;
             }
             received = signals.next() => {
-                terminated = received == Signal::TERM;
+                pass_on(received?, running.as_ref());
                 break EndReason::Signal;
             }
         }
     };
-    if terminated && let Some(command) = &command {
-        command.signal(Signal::TERM);
-    }
 
-    // From here on a second signal stops at once.
     let finish = async {
         for record in session
             .snapshot(kind::THREAD_END)
@@ -221,21 +250,45 @@ async fn trace(
         target::describe_processes(&mut report, &target.cgroups, options.cmdline);
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
         let seen = write(output, options, &host, &report, &style)?;
-        let status = match &mut command {
-            Some(command) => {
-                while tokio::time::timeout(Duration::from_secs(3600), command.ended())
-                    .await
-                    .is_err()
-                {}
-                Some(command.status().context("wait for the command")?)
-            }
-            None => None,
-        };
-        verdict(&report, status, seen)
+        Ok(Written { report, seen })
     };
-    tokio::select! {
-        done = finish => done,
-        received = signals.next() => Ok(ExitCode::from(128 + received.as_raw() as u8)),
+    tokio::pin!(finish);
+    loop {
+        tokio::select! {
+            done = &mut finish => return done,
+            received = signals.next() => pass_on(received?, running.as_ref()),
+        }
+    }
+}
+
+/// A command that never started has nothing to wait for, and who asks twice does not want to.
+fn ends_at_once(report: &anyhow::Result<Written>) -> bool {
+    let failure = report.as_ref().err().and_then(|error| error.downcast_ref());
+    matches!(
+        failure,
+        Some(Failure::NotStarted { .. } | Failure::Stopped { .. })
+    )
+}
+
+/// Its exit status, once it has ended.
+async fn wait_for(command: &mut Running, signals: &mut Signals) -> anyhow::Result<u8> {
+    loop {
+        tokio::select! {
+            ended = command.ended() => {
+                ended?;
+                return command.status();
+            }
+            received = signals.next() => pass_on(received?, Some(command)),
+        }
+    }
+}
+
+/// SIGINT reaches the command by itself: from the terminal, to all in the foreground.
+fn pass_on(received: Signal, command: Option<&Running>) {
+    if received == Signal::TERM
+        && let Some(command) = command
+    {
+        command.signal(received);
     }
 }
 
@@ -332,13 +385,10 @@ fn write(
     Ok(seen)
 }
 
-/// The command's status is ours; without one, an invalid report is an error of its own, unless its
+/// An invalid report is an error of its own, unless a command's status is to be passed on, or its
 /// reader went away and wanted to know nothing.
-fn verdict(report: &Report, status: Option<u8>, seen: bool) -> anyhow::Result<ExitCode> {
-    if let Some(status) = status {
-        return Ok(ExitCode::from(status));
-    }
-    if seen && report.quality.verdict == Verdict::Invalid {
+fn verdict(Written { report, seen }: &Written) -> anyhow::Result<ExitCode> {
+    if *seen && report.quality.verdict == Verdict::Invalid {
         let why = report.quality.reasons.first().cloned().unwrap_or_default();
         return Err(Failure::Invalid(format!("the report is invalid: {why}")).into());
     }
@@ -354,7 +404,7 @@ async fn at(deadline: Option<Instant>) {
 }
 
 /// Never without a command.
-async fn ended(command: Option<&Running>) -> std::io::Result<()> {
+async fn ended(command: Option<&mut Running>) -> anyhow::Result<()> {
     match command {
         Some(command) => command.ended().await,
         None => std::future::pending().await,
@@ -364,6 +414,7 @@ async fn ended(command: Option<&Running>) -> std::io::Result<()> {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    received: bool,
 }
 
 impl Signals {
@@ -372,13 +423,20 @@ impl Signals {
         Ok(Signals {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
+            received: false,
         })
     }
 
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
+    /// The first one, which asks for the report; a second one is an error: stop at once.
+    async fn next(&mut self) -> Result<Signal, Failure> {
+        let signal = tokio::select! {
             _ = self.interrupt.recv() => Signal::INT,
             _ = self.terminate.recv() => Signal::TERM,
+        };
+        if std::mem::replace(&mut self.received, true) {
+            let status = 128 + signal.as_raw() as u8;
+            return Err(Failure::Stopped { status });
         }
+        Ok(signal)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: nothing but the readiness of the rings. Out: records as bytes. Never sees an event.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsFd as _;
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
@@ -40,10 +40,8 @@ impl Rings {
     pub fn new(rings: Vec<RingBuf<MapData>>) -> std::io::Result<Rings> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, ring) in (0..).zip(&rings) {
-            // SAFETY: the ring, and with it the descriptor, lives as long as `poll`: in one struct.
-            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(ring.as_raw_fd()) };
             let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-            epoll::add(&poll, fd, epoll::EventData::new_u64(index), flags)?;
+            epoll::add(&poll, ring.as_fd(), epoll::EventData::new_u64(index), flags)?;
         }
         // SAFETY: owns its descriptor, which stays open as long as it is registered.
         let ready = unsafe { AsyncFd::register(poll) }?;

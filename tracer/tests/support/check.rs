@@ -166,9 +166,13 @@ fn check_quality(found: &mut Found<'_>) {
         .map(|mismatch| &mismatch["reason"])
         .filter(|reason| !reason.is_null())
     {
-        if !["kernel_counted_sleep", "kernel_missed_wait"]
-            .iter()
-            .any(|known| reason == known)
+        if ![
+            "kernel_counted_sleep",
+            "kernel_missed_wait",
+            "kernel_stale_clock",
+        ]
+        .iter()
+        .any(|known| reason == known)
         {
             found.add(format!("a mismatch has the unknown reason {reason}"));
         }

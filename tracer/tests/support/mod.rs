@@ -8,6 +8,9 @@
 )]
 
 pub mod check;
+pub mod machine;
+pub mod nginx;
+pub mod trace;
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write as _};
@@ -15,7 +18,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 use serde_json::Value;
 
 /// Nothing a test does takes longer, unless it says so.
@@ -93,6 +98,12 @@ impl Running {
         self
     }
 
+    /// Whether it has ended by itself; what it left behind is still to be taken.
+    pub fn has_ended(&self) -> bool {
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.pid()), how), Ok(None))
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -119,7 +130,7 @@ impl Running {
                     String::from_utf8_lossy(&stderr)
                 );
             }
-            thread::sleep(Duration::from_millis(5));
+            pause();
         };
         Outcome {
             status,
@@ -199,7 +210,7 @@ pub fn threads(report: &Value) -> impl Iterator<Item = (&Value, &Value)> {
 /// Says that this kernel lacks what a test needs. The runner compares the names with `tests/na.txt`:
 /// a test that did not run and is not expected there fails the run.
 pub fn na(name: &str, reason: &str) {
-    let line = format!("{name}\t{reason}\n");
+    let line = format!("n/a: {name}: {reason}\n");
     match std::env::var_os("TRACER_NA_FILE") {
         Some(path) => {
             let mut file = OpenOptions::new()
@@ -212,9 +223,14 @@ pub fn na(name: &str, reason: &str) {
                 .expect("write to TRACER_NA_FILE");
         }
         None => std::io::stderr()
-            .write_all(format!("n/a\t{line}").as_bytes())
+            .write_all(line.as_bytes())
             .expect("write to stderr"),
     }
+}
+
+/// Between two looks at something that takes time.
+pub fn pause() {
+    thread::sleep(Duration::from_millis(5));
 }
 
 fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {

@@ -3,8 +3,9 @@
 use super::source::{Source, paths};
 
 /// Turns bytes and times into reports: no clock, no file, no output, on any system.
-const CORE: [&str; 8] = [
-    "model", "decode", "reorder", "engine", "ledger", "report", "pipeline", "target",
+const CORE: [&str; 12] = [
+    "model", "decode", "reorder", "engine", "ledger", "audit", "dist", "report", "summary",
+    "pipeline", "target", "host",
 ];
 
 /// Move bytes, whatever they mean.

@@ -1,0 +1,130 @@
+//! Every count equals the kernel's, every nanosecond is in one place: on loads that make it hard.
+
+mod support;
+
+use serde_json::Value;
+use support::machine::{Counters, background, cpus, last_cpu};
+use support::trace::{Traced, expect_valid, traced, workload};
+use support::{check, threads};
+
+const ROUND_TRIPS: u64 = 50_000;
+
+/// `perf bench sched pipe` on one CPU: the two sides can only take turns.
+#[track_caller]
+fn pipe(options: &[&str]) -> Value {
+    let (cpu, loops) = (last_cpu(), ROUND_TRIPS.to_string());
+    let mut args = vec!["--", "taskset", "-c", &cpu];
+    args.extend(["perf", "bench", "sched", "pipe", "-l", &loops]);
+    args.extend(options);
+    let Traced { outcome, report } = traced(&args);
+    expect_valid(&report);
+    outcome.expect_code(0);
+    assert!(outcome.stdout().contains("ops/sec"), "{}", outcome.stdout());
+    assert_eq!(report["window"]["end_reason"], "target_exit");
+    for (_, thread) in threads(&report) {
+        // Check of the report compares them; here: that there is something to compare with.
+        assert!(thread["kernel"]["voluntary"].is_u64(), "{thread:#}");
+        assert_eq!(thread["unknown_ns"], 0, "{thread:#}");
+        assert!(!thread["exit"].is_null(), "{thread:#}");
+    }
+    report
+}
+
+/// How many switches went to each kind, over the whole target.
+fn kinds(report: &Value) -> [u64; 4] {
+    ["same_process", "other_process", "kernel_thread", "idle"].map(|kind| {
+        let of = |(_, thread): (&Value, &Value)| thread["kinds"][kind].as_u64();
+        threads(report).filter_map(of).sum()
+    })
+}
+
+#[track_caller]
+fn mostly(part: u64, kinds: [u64; 4]) {
+    let all: u64 = kinds.iter().sum();
+    assert!(all >= 2 * ROUND_TRIPS, "{kinds:?}");
+    assert!(part * 10 >= all * 9, "{part} of {kinds:?}");
+}
+
+#[test]
+fn a_pipe_between_processes_switches_between_processes() {
+    let report = pipe(&[]);
+    let kinds = kinds(&report);
+    mostly(kinds[1], kinds);
+    assert_eq!(kinds[0], 0);
+    assert_eq!(report["target"]["processes"], 2);
+    assert_eq!(report["target"]["model"], "processes");
+}
+
+#[test]
+fn a_pipe_between_threads_switches_within_the_process() {
+    let report = pipe(&["-T"]);
+    let kinds = kinds(&report);
+    mostly(kinds[0], kinds);
+    assert_eq!(report["target"]["processes"], 1);
+    assert_eq!(report["target"]["model"], "threads");
+}
+
+#[test]
+fn a_yield_is_involuntary_and_told_apart() {
+    let report = workload(&["yielder", "--count", "500"]);
+    let yielder = threads(&report)
+        .map(|(_, thread)| thread)
+        .find(|thread| thread["comm"] == "yielder")
+        .expect("the yielder has a row");
+    let switches = &yielder["switches"];
+    let number = |key: &str| switches[key].as_u64();
+    // Some yields come back at once: nobody else was due.
+    assert!(number("involuntary_yields") > Some(100), "{switches:#}");
+    assert!(
+        number("involuntary_yields") <= number("involuntary"),
+        "{switches:#}"
+    );
+    assert!(number("involuntary_yields") <= Some(500), "{switches:#}");
+}
+
+/// Hundreds of threads, hundreds of thousands of switches a second, and thousands of births.
+#[test]
+fn the_whole_system_under_load_is_accounted_for() {
+    let talk = "while :; do perf bench sched messaging -g 10 -l 100; done";
+    let _talkers = background("sh", &["-c", talk]);
+    let _stress = background("stress-ng", &["--switch", "2", "--fork", "2"]);
+    let counters = Counters::start();
+    // All that end keep their rows.
+    let Traced { outcome, report } = traced(&["--duration", "10s", "--max-threads", "1000000"]);
+    let window = |key: &str| report["window"][key].as_u64().expect("a number");
+    let (switches, births) = counters.growth(window("start_monotonic_ns"), window("duration_ns"));
+    expect_valid(&report);
+    outcome.expect_code(0);
+    assert_eq!(report["window"]["end_reason"], "duration");
+    assert_eq!(check::list(&report["system"], "cpus").len() as u64, cpus());
+
+    // The kernel counts a switch before its tracepoint fires: on every CPU one may be in between.
+    let between = cpus();
+    let counted = report["system"]["switches"].as_u64().expect("counted");
+    let (least, most) = (switches.start() - between, switches.end() + between);
+    assert!(
+        (least..=most).contains(&counted),
+        "{counted} not in {switches:?}"
+    );
+    assert!(counted > 100_000, "{counted} switches are no load");
+
+    let born = |(_, thread): &(&Value, &Value)| thread["born_in_window"] == true;
+    let born = threads(&report).filter(born).count() as u64;
+    assert_eq!(report["quality"]["folded_threads"], 0);
+    // A birth is counted when the thread is copied, and it lives from its first wake-up on.
+    let (least, most) = (births.start() - between, births.end() + between);
+    assert!((least..=most).contains(&born), "{born} not in {births:?}");
+    assert!(born > 100, "{born} births are no load");
+
+    let number = |key: &str| report["quality"][key].as_u64().expect("a number");
+    let through = threads(&report)
+        .filter(|(_, thread)| thread["born_in_window"] == false && thread["exit"].is_null());
+    // Threads that never ran have nothing to check but that.
+    assert!(number("threads_checked") > 100, "{:#}", report["quality"]);
+    assert!(through.count() > 100);
+    assert!(
+        number("threads_self_checked") > 100,
+        "{:#}",
+        report["quality"]
+    );
+}
