@@ -256,3 +256,7 @@ pub fn share(amount: Nanos, part: Nanos, whole: Nanos) -> Nanos {
     let scaled = u128::from(amount.0) * u128::from(part.0) / u128::from(whole.0.max(1));
     Nanos(u64::try_from(scaled).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

@@ -164,7 +164,7 @@ fn how_a_thread_left_is_told_by_state_and_queue_together() {
 
 #[test]
 fn wakings_births_moves_and_names_keep_what_they_carry() {
-    let comm = *b"evil\x1b[2J\n\xff\xfe\0\0\0\0";
+    let comm = *b"evil\x1b[2J\n\xff\xfe\0\0\0\0\0";
     assert_eq!(
         decoded(&Waking {
             header: header::<Waking>(kind::WAKING, waking_flags::OWN),
@@ -185,10 +185,12 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
             task: 1,
             tid: 2,
             target_cpu: 3,
+            rq_clock_ns: 4,
         }),
         What::WakeupNew {
             task: Key(1),
-            tid: 2
+            tid: 2,
+            rq_clock: Timestamp(4)
         }
     );
     assert_eq!(

@@ -24,6 +24,8 @@ pub struct Row {
     pub latency: Histogram,
     pub off_cpu: Vec<OffCpu>,
     pub audit: Option<Audit>,
+    /// Unknown time since the last switch-out: inside the window and outside of it.
+    holes: (Nanos, Nanos),
     /// The thread lived at some time in the window.
     pub present: bool,
     life: Option<(Timestamp, Option<Timestamp>)>,
@@ -147,15 +149,28 @@ impl Ledger {
 impl SpanSink for Ledger {
     fn span(&mut self, span: &Span) {
         let visible = self.visible(span.from, span.to, span.open);
+        let wake = match span.doing {
+            Doing::Off { wake, .. } => wake.unwrap_or_default(),
+            Doing::Run { .. } | Doing::Wait(_) | Doing::Unknown => Nanos::ZERO,
+        };
+        let wake = self.visible(span.to.before(wake), span.to, span.open);
         let audits = self.audits;
         let row = self.row_mut(span.slot);
         row.life.get_or_insert((span.from, None));
         if audits && let Some(audit) = &mut row.audit {
             audit.span(span);
         }
+        if span.doing == Doing::Unknown {
+            let inside = visible.map_or(Nanos::ZERO, |(length, _)| length);
+            row.holes.0 += inside;
+            row.holes.1 += span.to.since(span.from) - inside;
+        }
         if let Some((length, whole)) = visible {
             row.present = true;
             row.add(span, length, whole);
+            if let (Some(total), Some((wake, _))) = (&mut row.totals.wake, wake) {
+                *total += wake;
+            }
         }
     }
 
@@ -194,6 +209,7 @@ impl SpanSink for Ledger {
                 if let Some(audit) = &mut row.audit {
                     audit.switch_out(at, voluntary, involuntary);
                 }
+                row.holes = (Nanos::ZERO, Nanos::ZERO);
                 if inside {
                     row.totals.voluntary += voluntary;
                     row.totals.involuntary += involuntary;
@@ -300,7 +316,7 @@ impl Row {
                 state,
                 iowait,
                 syscall,
-                wake,
+                ..
             } => {
                 match state {
                     OffState::Sleep => totals.sleep += length,
@@ -311,9 +327,6 @@ impl Row {
                     (&mut totals.iowait, iowait && state == OffState::Block)
                 {
                     *total += length;
-                }
-                if let (Some(total), Some(wake)) = (&mut totals.wake, wake) {
-                    *total += wake.min(length);
                 }
                 self.off(state, syscall, length);
             }
@@ -337,12 +350,14 @@ impl Row {
         }
     }
 
-    /// Moves what the counters explain out of the hole.
+    /// Moves what the counters explain out of the holes. What lies outside the window may be all of
+    /// it: only what does not fit there is certainly inside.
     fn heal(&mut self, run: Nanos, wait: Nanos) {
-        let run = run.min(self.totals.unknown);
-        self.totals.unknown = self.totals.unknown - run;
-        let wait = wait.min(self.totals.unknown);
-        self.totals.unknown = self.totals.unknown - wait;
+        let (inside, outside) = self.holes;
+        let inside = inside.min(self.totals.unknown);
+        let run = (run - outside).min(inside);
+        let wait = (wait - outside).min(inside - run);
+        self.totals.unknown = self.totals.unknown - run - wait;
         self.totals.run += run;
         self.totals.wait += wait;
         self.net_run += run;

@@ -8,7 +8,7 @@ use crate::{
     audit::Tolerance,
     decode::decode,
     engine::{Engine, Facts, tasks::ProcessId},
-    ledger::{Both, Ledger},
+    ledger::{Both, Ledger, Row},
     model::{Event, Timestamp, What},
     reorder::Reorder,
     report::{Folded, Report, Totals},
@@ -36,7 +36,9 @@ pub struct Pipeline {
     selection: Selection,
     window: Ledger,
     interval: Option<Ledger>,
-    folded: FxHashMap<ProcessId, Folded>,
+    folded: FoldedByProcess,
+    /// What the folded threads did in the interval.
+    interval_folded: FoldedByProcess,
     /// Of folded threads.
     assessment: Assessment,
     began: Option<Timestamp>,
@@ -55,7 +57,8 @@ impl Pipeline {
             interval: settings
                 .intervals
                 .then(|| Ledger::new(&settings.facts, false)),
-            folded: FxHashMap::default(),
+            folded: FoldedByProcess::default(),
+            interval_folded: FoldedByProcess::default(),
             assessment: Assessment::default(),
             began: None,
             interval_began: Timestamp(0),
@@ -96,7 +99,10 @@ impl Pipeline {
         let mut next = Ledger::new(&self.settings.facts, false);
         next.begin(at);
         let done = std::mem::replace(interval, next);
-        let mut report = self.summary(&done, outside).report(self.interval_began, at);
+        let folded = std::mem::take(&mut self.interval_folded);
+        let mut report = self
+            .summary(&done, &folded, outside)
+            .report(self.interval_began, at);
         report.window.start = began;
         report.window.interval_at = Some(self.interval_began.since(began));
         self.interval_began = at;
@@ -108,16 +114,21 @@ impl Pipeline {
         self.window.end(end);
         self.advance(Timestamp(u64::MAX));
         self.engine.finish(end, &mut self.window);
-        self.summary(&self.window, outside)
+        self.summary(&self.window, &self.folded, outside)
             .report(self.began.unwrap_or(end), end)
     }
 
-    fn summary<'a>(&'a self, ledger: &'a Ledger, outside: &'a Outside) -> Summary<'a> {
+    fn summary<'a>(
+        &'a self,
+        ledger: &'a Ledger,
+        folded: &'a FoldedByProcess,
+        outside: &'a Outside,
+    ) -> Summary<'a> {
         Summary {
             engine: &self.engine,
             selection: &self.selection,
             ledger,
-            folded: &self.folded,
+            folded,
             folded_assessment: &self.assessment,
             tolerance: self.settings.tolerance,
             late: self.reorder.late(),
@@ -152,21 +163,35 @@ impl Pipeline {
     /// An ended thread's row becomes part of its process, so that memory stays bounded.
     fn fold(&mut self, slot: crate::model::Slot) {
         let row = self.window.take(slot);
-        if let Some(interval) = &mut self.interval {
-            interval.take(slot);
-        }
-        if let (Some(row), Some(who)) = (row, self.engine.tasks().get(slot))
-            && row.present
-            && self.selection.contains(slot)
+        let interval = self.interval.as_mut().and_then(|ledger| ledger.take(slot));
+        if self.selection.contains(slot)
+            && let Some(who) = self.engine.tasks().get(slot)
         {
-            self.assessment.add(who.tid, &row, self.settings.tolerance);
-            let folded = self.folded.entry(who.process).or_insert_with(|| Folded {
-                threads: 0,
-                totals: Totals::zero(),
-            });
-            folded.threads += 1;
-            folded.totals.add(&row.totals);
+            if let Some(row) = row.filter(|row| row.present) {
+                self.assessment.add(who.tid, &row, self.settings.tolerance);
+                add(&mut self.folded, who.process, &row);
+            }
+            if let Some(row) = interval.filter(|row| row.present) {
+                add(&mut self.interval_folded, who.process, &row);
+            }
         }
+        // The slot will be another thread's.
+        self.selection.forget(slot);
         self.engine.release(slot);
     }
 }
+
+type FoldedByProcess = FxHashMap<ProcessId, Folded>;
+
+fn add(folded: &mut FoldedByProcess, process: ProcessId, row: &Row) {
+    let folded = folded.entry(process).or_insert_with(|| Folded {
+        threads: 0,
+        totals: Totals::zero(),
+    });
+    folded.threads += 1;
+    folded.totals.add(&row.totals);
+}
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

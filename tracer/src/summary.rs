@@ -309,3 +309,7 @@ fn offset(at: Timestamp, from: Timestamp) -> i64 {
         -distance(from, at)
     }
 }
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;

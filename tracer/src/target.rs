@@ -138,6 +138,13 @@ impl Selection {
         }
     }
 
+    /// The slot of an ended thread is free for another one.
+    pub fn forget(&mut self, slot: Slot) {
+        if self.contains(slot) {
+            self.set(slot, false);
+        }
+    }
+
     fn consider_key(&mut self, key: Key, tasks: &Tasks) {
         if let Some(slot) = tasks.slot(key) {
             self.consider(slot, tasks);
@@ -197,3 +204,7 @@ impl Selection {
         self.chosen[index] = chosen;
     }
 }
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

@@ -96,7 +96,7 @@ impl Engine {
                 tid,
                 rq_clock,
             } => {
-                let slot = self.newborn(at, *task, *tid);
+                let slot = self.newborn(at, *task, *tid, sink);
                 self.threads[slot.index()].born(at, *rq_clock, sink);
             }
             What::Migrate { task, to, .. } => self.on_migrate(at, *task, *to, sink),
@@ -163,12 +163,16 @@ impl Engine {
             end_snapshot,
             ..
         } = self;
+        let lossy = *losses != Losses::default();
         for (slot, who) in tasks.iter() {
             if who.died_at.is_none() {
                 let thread = &mut threads[slot.index()];
                 let older = who.born_at < *end_snapshot;
                 if older && !thread.seen_at_end && who.tid != 0 && !thread.is_hidden() {
                     thread.vanished();
+                }
+                if lossy {
+                    thread.believe_the_end(sink);
                 }
                 losses.switches += thread.finish(at, sink);
             }
@@ -219,6 +223,9 @@ impl Engine {
     }
 
     fn on_switch(&mut self, at: Timestamp, cpu: Cpu, switch: &Switch, sink: &mut impl SpanSink) {
+        if switch.prev.key == switch.next.key {
+            return; // No kernel switches a thread to itself; bytes can say so.
+        }
         let goes_on = |thread: &Thread| thread.leaves_with(&switch.counters);
         let prev = self.side(at, &switch.prev, goes_on, sink);
         let goes_on = |thread: &Thread| thread.enters_with(switch.next_seq);
@@ -303,7 +310,8 @@ impl Engine {
     ) -> Slot {
         if let Some(slot) = self.tasks.slot(side.key) {
             let same = self.tasks.get(slot).is_some_and(|who| who.tid == side.tid);
-            if same || goes_on(&self.threads[slot.index()]) {
+            let swapped = || self.tasks.may_have_become(slot, side.tid);
+            if same || (swapped() && goes_on(&self.threads[slot.index()])) {
                 return slot;
             }
             self.end_unseen(slot, at, sink);
@@ -317,14 +325,20 @@ impl Engine {
     fn end_unseen(&mut self, slot: Slot, at: Timestamp, sink: &mut impl SpanSink) {
         let thread = &mut self.threads[slot.index()];
         thread.vanished();
+        thread.believe_the_end(sink);
         self.losses.switches += thread.finish(at, sink);
         sink.mark(slot, at, &Mark::Died);
         self.tasks.died(slot, at);
     }
 
     /// A thread whose life begins; anonymous when its creation was lost.
-    fn newborn(&mut self, at: Timestamp, task: Key, tid: u32) -> Slot {
-        let slot = match self.tasks.slot(task) {
+    fn newborn(&mut self, at: Timestamp, task: Key, tid: u32, sink: &mut impl SpanSink) -> Slot {
+        let known = self.tasks.slot(task);
+        let same = known.filter(|&slot| self.tasks.get(slot).is_some_and(|who| who.tid == tid));
+        if let (Some(stale), None) = (known, same) {
+            self.end_unseen(stale, at, sink);
+        }
+        let slot = match same {
             Some(slot) => slot,
             None => {
                 let slot = self.tasks.insert_anonymous(task, tid, false);
@@ -370,7 +384,12 @@ impl Engine {
             }
             return;
         }
-        let slot = match self.tasks.slot(info.key) {
+        let known = self.tasks.slot(info.key);
+        let same = known.filter(|&slot| self.tasks.may_have_become(slot, info.tid));
+        if let (Some(stale), None) = (known, same) {
+            self.end_unseen(stale, at, sink);
+        }
+        let slot = match same {
             Some(slot) => {
                 self.tasks.describe(slot, info);
                 slot
@@ -392,6 +411,10 @@ impl Engine {
         let Some(slot) = self.tasks.slot(info.key) else {
             return;
         };
+        if !self.tasks.may_have_become(slot, info.tid) {
+            self.end_unseen(slot, at, sink);
+            return;
+        }
         self.tasks.describe(slot, info);
         self.threads[slot.index()].seen_at_end(at, info, sink);
         if let Some(who) = self.tasks.get_mut(slot) {

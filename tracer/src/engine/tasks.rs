@@ -193,6 +193,27 @@ impl Tasks {
         }
     }
 
+    /// Whether a tid can be this thread's now. Exec, before it tells, may have given it the leader's,
+    /// and to the leader the other one; any other tid names another thread.
+    pub fn may_have_become(&self, slot: Slot, tid: u32) -> bool {
+        let Some(who) = self.get(slot) else {
+            return false;
+        };
+        if who.tid == tid {
+            return true;
+        }
+        let pid = self.process(who.process).pid;
+        if who.tid != pid {
+            return tid == pid;
+        }
+        self.iter().any(|(other, sibling)| {
+            other != slot
+                && sibling.process == who.process
+                && sibling.died_at.is_none()
+                && (sibling.tid == tid || sibling.was_tid == Some(tid))
+        })
+    }
+
     /// The thread's last switch-out: its key is free for another.
     pub fn died(&mut self, slot: Slot, at: Timestamp) {
         let Some(who) = self.get_mut(slot) else {

@@ -61,6 +61,10 @@ pub struct Thread {
     run_since: Nanos,
     credit_since: Nanos,
     hole_since: Nanos,
+    /// `counters` were taken while it waited: a part of its next credit is older.
+    base_in_wait: bool,
+    /// `counters` are older than its life as we know it.
+    base_unborn: bool,
     /// A check that waits for the switch with this number.
     due_check: Option<Counters>,
     /// The state at the first sight is older than that sight.
@@ -69,6 +73,8 @@ pub struct Thread {
     end_sample: Option<(Option<Nanos>, Nanos)>,
     /// The iterator at the end still saw it.
     pub seen_at_end: bool,
+    /// What it was doing then.
+    end_posture: Option<(Timestamp, Posture)>,
 }
 
 /// What a switch-out said about this thread's past.
@@ -94,10 +100,13 @@ impl Thread {
             run_since: Nanos::ZERO,
             credit_since: Nanos::ZERO,
             hole_since: Nanos::ZERO,
+            base_in_wait: false,
+            base_unborn: false,
             due_check: None,
             open_start: false,
             end_sample: None,
             seen_at_end: false,
+            end_posture: None,
         }
     }
 
@@ -164,13 +173,20 @@ impl Thread {
     pub fn seen(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
         let untouched = matches!(self.state, State::Unknown { .. }) && self.counters.is_none();
         // While the probes are being attached, one CPU tells its switches before another does.
-        let missed_some = !info.torn && self.seq().is_some_and(|seq| seq != info.counters.seq());
+        let told = self.seq().map(|seq| seq as u32).or(self.entered_with);
+        let missed_some = !info.torn && told.is_some_and(|seq| seq != info.counters.seq() as u32);
         if missed_some {
             self.counters = None;
             self.lost_ahead = 0;
         }
         if untouched || missed_some {
+            let older = self.since().filter(|&since| since < at);
+            if let Some(since) = older {
+                self.hole(since, at, sink);
+            }
             self.state = match info.posture {
+                // Who has lived is not unborn again.
+                Posture::Unborn | Posture::Dead if older.is_some() => State::Unknown { since: at },
                 Posture::Unborn => State::Unborn,
                 Posture::Dead => State::Dead,
                 Posture::OnCpu => State::Running {
@@ -197,6 +213,11 @@ impl Thread {
         }
         if self.counters.is_none() && !info.torn {
             self.counters = Some(info.counters);
+            self.base_in_wait = info.posture == Posture::Runnable;
+            // What the stream told before is in these counters.
+            self.run_since = Nanos::ZERO;
+            self.credit_since = Nanos::ZERO;
+            self.hole_since = Nanos::ZERO;
             if !matches!(info.posture, Posture::Unborn) {
                 sink.mark(self.slot, at, &Mark::Baseline(info.counters));
             }
@@ -205,15 +226,20 @@ impl Thread {
 
     /// Woken for the first time.
     pub fn born(&mut self, at: Timestamp, clock: Timestamp, sink: &mut impl SpanSink) {
-        if let State::Dead | State::Running { .. } | State::Runnable { .. } | State::Off { .. } =
-            self.state
-        {
-            return; // The creation of another thread in this place was lost; its switches tell.
+        match self.state {
+            State::Unborn => {}
+            // Its creation was lost, and this is its first sight: all counters begin at zero.
+            State::Unknown { since } if since == at && self.counters.is_none() => {
+                self.counters = Some(Counters::default());
+            }
+            // An iterator saw it on its run queue before this was told.
+            _ => return,
         }
         sink.mark(self.slot, at, &Mark::Born);
         if let Some(counters) = self.counters {
             sink.mark(self.slot, at, &Mark::Baseline(counters));
         }
+        self.open_start = false;
         self.state = State::Runnable {
             since: at,
             began: WaitBegan::New,
@@ -265,7 +291,8 @@ impl Thread {
                 self.back_on_cpu(at, Some(switch.rq_clock), credit, quality, sink);
             }
             State::Unborn => {
-                // Its first wake-up was lost.
+                // Its first wake-up was lost, and maybe more.
+                self.base_unborn = lost > 0;
                 let queued = at.before(ended_wait);
                 sink.mark(self.slot, queued, &Mark::Born);
                 if let Some(counters) = self.counters {
@@ -354,6 +381,8 @@ impl Thread {
                     },
                     sink,
                 );
+                // It went to sleep out of sight, and still its wait began in sight.
+                self.open_start &= woken.is_none() && credit > wait;
                 self.wait(queued, at, Wait::stamped(WaitBegan::Woken, credit), sink);
                 if let Some(waking) = woken {
                     sink.mark(self.slot, at, &Mark::Latency { from: waking });
@@ -381,6 +410,7 @@ impl Thread {
         // Woken after that is a wake-up for later.
         self.last_waking = self.last_waking.filter(|&waking| waking <= entered);
         self.back_on_cpu(entered, None, credit, quality, sink);
+        self.open_start = false;
         self.close(
             entered,
             at,
@@ -404,7 +434,10 @@ impl Thread {
         sink: &mut impl SpanSink,
     ) -> Departure {
         let now = switch.counters;
-        let departure = self.depart(switch);
+        let passed = self.due_check.take_if(|due| due.seq() < now.seq());
+        let lost_before = passed.map_or(0, |due| self.catch_up(at, due, sink));
+        let mut departure = self.depart(switch);
+        departure.lost += lost_before;
         match self.state {
             State::Running {
                 since,
@@ -429,7 +462,10 @@ impl Thread {
             {
                 self.rebuild_switch_in(at, since, then, now, quality, sink);
             }
-            State::Unborn => sink.mark(self.slot, at, &Mark::Born),
+            State::Unborn => {
+                sink.mark(self.slot, at, &Mark::Born);
+                sink.mark(self.slot, at, &Mark::Baseline(now));
+            }
             _ => {
                 if let Some(since) = self.since() {
                     self.hole(since, at, sink);
@@ -446,6 +482,8 @@ impl Thread {
         self.run_since = Nanos::ZERO;
         self.credit_since = Nanos::ZERO;
         self.hole_since = Nanos::ZERO;
+        self.base_in_wait = false;
+        self.base_unborn = false;
         self.open_start = false;
         self.state = match switch.out {
             SwitchOut::Runnable => State::Runnable {
@@ -480,27 +518,22 @@ impl Thread {
     /// From the task iterator at the end. Its counters are as new as the stream, or one switch ahead.
     pub fn seen_at_end(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
         self.seen_at_end = true;
-        if info.torn || matches!(self.state, State::Unborn | State::Dead) {
+        if info.torn || self.state == State::Dead {
             return;
         }
         self.end_sample = Some((info.steal, info.clock_lag));
+        self.end_posture = Some((at, info.posture));
         let Some(seq) = self.seq() else { return };
         match info.counters.seq().wrapping_sub(seq) {
+            0 if self.state == State::Unborn => {}
             0 => {
+                self.catch_up(at, info.counters, sink);
                 let (running_since, lag) = match self.state {
                     State::Running { since, lag, .. } => (Some(since), info.clock_lag - lag),
                     _ => (None, Nanos::ZERO),
                 };
                 let mut counters = info.counters;
-                if let (Some(then), Some(since)) = (self.counters, self.since())
-                    && running_since.is_none()
-                {
-                    // A migration credits the part of a wait that is still open: not yet counted here.
-                    let open = counters.run_delay - then.run_delay;
-                    if open <= at.since(since) {
-                        counters.run_delay = then.run_delay;
-                    }
-                }
+                counters.run_delay = counters.run_delay - self.credit_of_open_wait(at, counters);
                 let source = CheckSource::Snapshot;
                 sink.mark(
                     self.slot,
@@ -526,6 +559,81 @@ impl Thread {
         }
     }
 
+    /// What the kernel has credited already of a wait that goes on: it does so whenever the thread
+    /// goes to another run queue.
+    fn credit_of_open_wait(&self, at: Timestamp, now: Counters) -> Nanos {
+        match (self.state, self.counters) {
+            (State::Runnable { since, .. } | State::Off { since, .. }, Some(then)) => {
+                let credit = now.run_delay - then.run_delay - self.credit_since;
+                // Of a wait that is older than its first sight, nobody knows how long it is.
+                let longest = if self.open_start {
+                    credit
+                } else {
+                    at.since(since)
+                };
+                credit.min(longest)
+            }
+            _ => Nanos::ZERO,
+        }
+    }
+
+    /// The iterator at the end saw it elsewhere than the stream left it: it came there unseen. For
+    /// streams with losses only, since to a thread that is being switched this may happen by right.
+    pub fn believe_the_end(&mut self, sink: &mut impl SpanSink) {
+        let Some((seen, posture)) = self.end_posture else {
+            return;
+        };
+        match (self.state, posture) {
+            (State::Off { since, .. } | State::Runnable { since, .. }, Posture::OnCpu)
+                if since < seen =>
+            {
+                self.state = State::Unknown { since };
+            }
+            (State::Running { since, .. }, Posture::Runnable | Posture::Blocked { .. })
+                if since < seen =>
+            {
+                self.state = State::Unknown { since };
+            }
+            (State::Off { since, .. }, Posture::Runnable)
+                if since < seen && self.last_waking.is_none_or(|waking| waking < since) =>
+            {
+                self.state = State::Unknown { since };
+            }
+            (
+                State::Unborn,
+                Posture::OnCpu | Posture::Runnable | Posture::Blocked { .. } | Posture::Dead,
+            ) => {
+                sink.mark(self.slot, seen, &Mark::Born);
+                self.base_unborn = true;
+                self.state = State::Unknown { since: seen };
+            }
+            _ => {}
+        }
+    }
+
+    /// The kernel's counters prove switch-outs that the stream does not have: they count even so.
+    /// Answers how many of them were not known to be lost.
+    fn catch_up(&mut self, at: Timestamp, to: Counters, sink: &mut impl SpanSink) -> u64 {
+        let Some(then) = &mut self.counters else {
+            return 0;
+        };
+        let missing = to.seq().saturating_sub(then.seq());
+        if missing == 0 {
+            return 0;
+        }
+        let lost = missing.saturating_sub(self.lost_ahead);
+        self.lost_ahead = self.lost_ahead.saturating_sub(missing);
+        let voluntary = to.nvcsw.saturating_sub(then.nvcsw);
+        let involuntary = to.nivcsw.saturating_sub(then.nivcsw);
+        (then.nvcsw, then.nivcsw) = (to.nvcsw, to.nivcsw);
+        let mark = Mark::LostAtEnd {
+            voluntary,
+            involuntary,
+        };
+        sink.mark(self.slot, at, &mark);
+        lost
+    }
+
     /// Somebody else came off the CPU this thread was thought to run on: it left unseen.
     pub fn left_unseen(&mut self) {
         if let State::Running { since, .. } = self.state {
@@ -536,26 +644,20 @@ impl Thread {
     /// The stream ends at `at`: the open state becomes a span. Answers the switch-outs that the
     /// iterator saw and the stream did not.
     pub fn finish(&mut self, at: Timestamp, sink: &mut impl SpanSink) -> u64 {
-        let (Some(due), Some(then), Some(since)) =
-            (self.due_check.take(), self.counters, self.since())
-        else {
+        let due = self.due_check.take();
+        let (Some(due), Some(since)) = (due, self.since()) else {
             self.open_spans(at, sink);
             return 0;
         };
-        let told = then.seq().saturating_add(self.lost_ahead);
-        let lost = due.seq().saturating_sub(told);
+        if self.seq().is_some_and(|seq| due.seq() <= seq) {
+            // It came back since, which told of the same switches.
+            self.catch_up(at, due, sink);
+            self.open_spans(at, sink);
+            return 0;
+        }
         self.hole(since, at, sink);
         self.heal(at, due, sink);
-        let voluntary = due.nvcsw.saturating_sub(then.nvcsw);
-        let involuntary = due.nivcsw.saturating_sub(then.nivcsw);
-        sink.mark(
-            self.slot,
-            at,
-            &Mark::LostAtEnd {
-                voluntary,
-                involuntary,
-            },
-        );
+        let lost = self.catch_up(at, due, sink);
         self.check(at, due, CheckSource::Snapshot, sink);
         self.state = State::Unknown { since: at };
         lost
@@ -635,8 +737,14 @@ impl Thread {
         let Some(then) = self.counters else {
             // The class of this very switch: only who blocks gives up the CPU of its own accord.
             let blocked = !matches!(switch.out, SwitchOut::Runnable);
+            let last = self.entered_with.unwrap_or(now.seq() as u32);
+            let missing = (now.seq() as u32).wrapping_sub(last);
             return Departure {
-                lost: 0,
+                lost: u64::from(if missing > u32::MAX / 2 {
+                    0
+                } else {
+                    missing.saturating_sub(1)
+                }),
                 voluntary: u64::from(blocked),
                 involuntary: u64::from(!blocked),
             };
@@ -654,13 +762,17 @@ impl Thread {
     /// The counters tell how much of the holes since the last ones was run and wait.
     fn heal(&self, at: Timestamp, now: Counters, sink: &mut impl SpanSink) {
         let Some(then) = self.counters else { return };
-        if self.hole_since == Nanos::ZERO {
+        if self.hole_since == Nanos::ZERO || self.base_unborn {
             return;
         }
         let run = now.sum_exec - then.sum_exec - self.run_since;
         let run = run.min(self.hole_since);
         let wait = now.run_delay - then.run_delay - self.credit_since;
-        let wait = wait.min(self.hole_since - run);
+        let wait = if self.base_in_wait {
+            Nanos::ZERO
+        } else {
+            wait.min(self.hole_since - run)
+        };
         sink.mark(self.slot, at, &Mark::Heal { run, wait });
     }
 

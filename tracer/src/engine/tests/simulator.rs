@@ -1,12 +1,13 @@
 //! Drives the toy kernel by a list of random numbers, and knows what the report must say.
 
 use proptest::prelude::*;
-use tracer_common::record::{kind, next_kind};
+use tracer_common::record::{self, Header, kind, next_kind};
 
 use crate::{
     audit::Tolerance,
+    decode::tests::bytes_of,
     engine::tests::toy::{Does, Leave, Record, Toy},
-    model::{Nanos, OffState},
+    model::{Nanos, OffState, Timestamp},
     pipeline::{Pipeline, Settings},
     report::{Report, SystemTotals, Totals},
     summary::Outside,
@@ -61,7 +62,8 @@ pub struct Run {
     /// The last snapshot began.
     pub last_look: u64,
     options: Options,
-    errors_now: bool,
+    /// The first snapshot is complete: everybody is known.
+    all_known: bool,
     keys: Vec<u64>,
     tids: u32,
 }
@@ -76,7 +78,7 @@ impl Run {
             end: 0,
             last_look: 0,
             options,
-            errors_now: false,
+            all_known: false,
             keys: Vec::new(),
             tids: 100,
         };
@@ -103,7 +105,7 @@ impl Run {
         run.toy.attached = true;
         run.steps(attached);
         run.look(kind::THREAD, first);
-        run.errors_now = options.errors;
+        run.all_known = true;
         run.steps(settled);
         run.toy.now += 1;
         run.begin = run.toy.now;
@@ -144,7 +146,10 @@ impl Run {
             return;
         };
         // The iterator knows no idle threads; who is dead and reaped is gone.
-        if task.is_idle() || (task.died.is_some() && id % 2 == 0) {
+        let reused = self.toy.tasks[id + 1..]
+            .iter()
+            .any(|other| other.key == task.key);
+        if task.is_idle() || reused || (task.died.is_some() && id % 2 == 0) {
             return;
         }
         self.toy.now += 1;
@@ -166,6 +171,10 @@ impl Run {
         } else {
             self.toy.seen(id, kind);
         }
+    }
+
+    fn errors_now(&self) -> bool {
+        self.options.errors && self.all_known
     }
 
     fn steps(&mut self, steps: &[Step]) {
@@ -271,17 +280,18 @@ impl Run {
                 let sleeps = |toy: &Toy, id: usize| {
                     toy.tasks[id].is_off() && !toy.tasks[id].waking && toy.tasks[id].cpu != to
                 };
-                if let Some(id) = self.pick(who, sleeps).filter(|_| self.errors_now) {
+                if let Some(id) = self.pick(who, sleeps).filter(|_| self.errors_now()) {
                     self.toy.migrate(id, to);
                 }
             }
+            // Woken when it is about to sleep: the waker looks before it has left the CPU.
             11 => {
                 let runs = |toy: &Toy, id: usize| {
                     toy.tasks[id].does() == Some(Does::Run)
                         && !toy.tasks[id].waking
                         && !toy.tasks[id].exiting
                 };
-                if let Some(id) = self.pick(who, runs) {
+                if let Some(id) = self.pick(who, runs).filter(|_| self.all_known) {
                     self.toy.waking(id);
                 }
             }
@@ -329,7 +339,7 @@ impl Run {
             0 | 1 => Leave::Preempted,
             2 => Leave::Yields,
             3 => Leave::SignalPending,
-            4 if self.errors_now && !woken_meanwhile => Leave::PreemptedGoingToSleep,
+            4 if self.errors_now() && !woken_meanwhile => Leave::PreemptedGoingToSleep,
             5 => off(OffState::Block, false),
             6 => off(OffState::Block, true),
             7 => off(OffState::Stopped, false),
@@ -383,8 +393,14 @@ impl Run {
     }
 
     /// The whole pipeline over these records.
-    pub fn report(&self, records: &[&Record]) -> Report {
-        let mut pipeline = Pipeline::new(settings(&self.toy));
+    pub fn report(&self, records: &[&Record], lost: u64) -> Report {
+        let mut pipeline = Pipeline::new(Settings {
+            // Otherwise the counters are exact, but for a look between the count and the tracepoint.
+            tolerance: Tolerance {
+                tick: Nanos(if self.options.lag { 4_000_000 } else { 1 }),
+            },
+            ..settings(&self.toy)
+        });
         // As they come: one ring after another, and the snapshots apart from the rings.
         for cpu in 0..=self.toy.cpus() {
             for record in records {
@@ -394,7 +410,14 @@ impl Run {
                 }
             }
         }
-        pipeline.finish(crate::model::Timestamp(self.end), &Outside::default())
+        if lost > 0 {
+            pipeline.push(&lost_record(self.end, lost));
+        }
+        let outside = Outside {
+            lost_records: Some(lost),
+            ..Outside::default()
+        };
+        pipeline.finish(Timestamp(self.end), &outside)
     }
 
     /// What the report must say of a thread.
@@ -487,9 +510,26 @@ pub fn settings(toy: &Toy) -> Settings {
             children: true,
             ..Target::default()
         },
-        // No ticks here: the counters are exact.
-        tolerance: Tolerance { tick: Nanos(0) },
+        tolerance: Tolerance {
+            tick: Nanos(4_000_000),
+        },
         max_threads: 10_000,
         intervals: false,
     }
+}
+
+/// The ring says afterwards what it had no room for.
+fn lost_record(at_ns: u64, total: u64) -> Vec<u8> {
+    bytes_of(&record::Lost {
+        header: Header {
+            at_ns,
+            kind: kind::LOST,
+            len: size_of::<record::Lost>() as u16,
+            cpu: 0,
+            flags: 0,
+        },
+        probe: 0,
+        reserved: 0,
+        total,
+    })
 }

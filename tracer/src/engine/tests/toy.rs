@@ -93,6 +93,8 @@ pub struct Task {
     /// From the waker's decision to the run queue, where the decision came after it had left.
     pub wakes: Vec<(u64, u64)>,
     woken: Option<u64>,
+    /// It was switched out since the probes are attached.
+    sighted: bool,
     pub born: Option<u64>,
     pub died: Option<u64>,
 }
@@ -128,6 +130,7 @@ pub enum Told {
         next_seq: u64,
     },
     Newtask(usize),
+    Born(usize),
     Other,
     /// An entry of a snapshot: not in a ring, so never lost.
     Seen {
@@ -239,6 +242,7 @@ impl Toy {
             moves: Vec::new(),
             wakes: Vec::new(),
             woken: None,
+            sighted: false,
             born: None,
             died: None,
         });
@@ -273,8 +277,9 @@ impl Toy {
             task: self.tasks[id].key,
             tid: self.tasks[id].tid,
             target_cpu: cpu as u32,
+            rq_clock_ns: self.now,
         };
-        self.emit(Told::Other, &record);
+        self.emit(Told::Born(id), &record);
         self.does(id, Does::Wait);
     }
 
@@ -414,7 +419,9 @@ impl Toy {
 
         let yielded = !was_idle && leave == Leave::Yields;
         let at = self.now;
+        let attached = self.attached;
         let task = &mut self.tasks[prev];
+        task.sighted |= attached;
         task.sum_exec += at - now;
         task.left.push(Left {
             at,
@@ -532,6 +539,12 @@ impl Toy {
     }
 
     pub fn tell_seen(&mut self, id: usize, record: &record::Thread) {
+        let task = &mut self.tasks[id];
+        if !task.sighted {
+            // Whoever woke it did so before anybody knew that it sleeps.
+            task.woken = None;
+            task.sighted = true;
+        }
         let seq = record.nvcsw + record.nivcsw;
         self.emit(Told::Seen { task: id, seq }, record);
     }

@@ -37,20 +37,18 @@ pub fn write(
         traced(host, &report.target, &report.window),
     )?;
     line("Verdict", ink, verdict(quality))?;
-    for mismatch in quality.mismatches.iter().take(MISMATCHES) {
-        let ink = if mismatch.reason.is_some() {
-            Ink::Plain
-        } else {
+    let unexplained = quality
+        .mismatches
+        .iter()
+        .filter(|one| one.reason.is_none())
+        .count();
+    for (index, text) in mismatches(quality).into_iter().enumerate() {
+        let ink = if index < unexplained.min(MISMATCHES) {
             Ink::Bad
+        } else {
+            Ink::Plain
         };
-        line("", ink, self::mismatch(mismatch))?;
-    }
-    if let Some(more) = quality.mismatches.len().checked_sub(MISMATCHES + 1) {
-        line(
-            "",
-            Ink::Plain,
-            format!("- and {} more mismatches: --format json", more + 1),
-        )?;
+        line("", ink, text)?;
     }
     line("Cost", Ink::Plain, cost(&report.cost))?;
     line("Target", Ink::Plain, target(report))?;
@@ -76,7 +74,11 @@ fn traced(host: &Host, target: &Target, window: &Window) -> String {
         ));
     }
     if let Some(started) = &window.started {
-        text.push_str(&format!(", from {started}"));
+        // To the second: the JSON report has the rest.
+        let seconds = started
+            .split_once('.')
+            .map_or(started.clone(), |(s, _)| format!("{s}Z"));
+        text.push_str(&format!(", from {seconds}"));
     }
     if let Some(reason) = window.end_reason {
         text.push_str(&format!(", {}", ended(reason)));
@@ -111,10 +113,14 @@ fn verdict(quality: &Quality) -> String {
     if quality.verdict == Verdict::Valid && parts.is_empty() {
         parts.push("nothing lost".into());
     }
-    parts.push(match (quality.threads_matched, quality.threads_checked) {
-        (_, 0) => "no thread was checked against the kernel's counters".into(),
-        (matched, checked) => format!("{matched} of {checked} threads equal the kernel's counters"),
-    });
+    let (matched, checked) = (quality.threads_matched, quality.threads_checked);
+    if checked > 0 {
+        parts.push(format!(
+            "{matched} of {checked} threads equal the kernel's counters"
+        ));
+    } else if quality.threads_self_checked == 0 {
+        parts.push("no thread was checked against the kernel's counters".into());
+    }
     if quality.threads_self_checked > 0 {
         let threads = plural(
             quality.threads_self_checked,
@@ -124,6 +130,46 @@ fn verdict(quality: &Quality) -> String {
         parts.push(format!("{threads} checked by the last record"));
     }
     format!("{}: {}", words::verdict(quality.verdict), parts.join("; "))
+}
+
+/// Differences without a reason one by one; of each known error of the kernel the largest.
+fn mismatches(quality: &Quality) -> Vec<String> {
+    let of = |reason: Option<KnownError>| {
+        let mut found: Vec<&Mismatch> = quality
+            .mismatches
+            .iter()
+            .filter(|m| m.reason == reason)
+            .collect();
+        found.sort_by_key(|m| std::cmp::Reverse(m.ours.abs_diff(m.kernel)));
+        found
+    };
+    let unexplained = of(None);
+    let shown = unexplained.iter().take(MISMATCHES);
+    let mut lines: Vec<String> = shown.map(|one| format!("- {}", mismatch(one))).collect();
+    if let Some(more) = unexplained
+        .len()
+        .checked_sub(MISMATCHES)
+        .filter(|&more| more > 0)
+    {
+        lines.push(format!("- and {more} more: --format json"));
+    }
+    for reason in [
+        KnownError::KernelCountedSleep,
+        KnownError::KernelMissedWait,
+        KnownError::KernelStaleClock,
+    ] {
+        let found = of(Some(reason));
+        match found.as_slice() {
+            [] => {}
+            [only] => lines.push(format!("- {}", mismatch(only))),
+            [most, rest @ ..] => lines.push(format!(
+                "- {}, and {} smaller ones for this reason",
+                mismatch(most),
+                human::count(rest.len() as u64)
+            )),
+        }
+    }
+    lines
 }
 
 fn mismatch(mismatch: &Mismatch) -> String {
@@ -138,7 +184,7 @@ fn mismatch(mismatch: &Mismatch) -> String {
         None => "NOT EXPLAINED",
     };
     format!(
-        "- tid {} {}: {} here, {} in the kernel; {reason}",
+        "tid {} {}: {} here, {} in the kernel; {reason}",
         mismatch.tid,
         words::checked_field(mismatch.field).trim_end_matches("_ns"),
         shown(mismatch.ours),
@@ -152,18 +198,18 @@ fn value_of_count(count: u64) -> String {
 }
 
 fn cost(cost: &Cost) -> String {
-    let percent = |percent: Option<f64>| percent.map_or("n/a".into(), human::percentage);
+    let percent = |percent: Option<f64>, of: &str| match percent {
+        Some(percent) => format!("{} of {of}; ", human::percentage(percent)),
+        None => String::new(),
+    };
     let each = match cost.kernel_ns_per_event {
-        Some(ns) => format!("{ns:.0} ns"),
-        None => format!(
-            "n/a ({})",
-            or(&escape::terminal(cost.method.as_bytes()), "not measured")
-        ),
+        Some(ns) => format!("at {ns:.0} ns"),
+        None => "at n/a".into(),
     };
     format!(
-        "{} of one CPU, {} of the machine; collector {} CPU, {}; {} kernel events at {each}",
-        percent(cost.cpu_percent_of_one),
-        percent(cost.cpu_percent_of_machine),
+        "{}{}collector {} CPU, {}; {} kernel events {each}",
+        percent(cost.cpu_percent_of_one, "one CPU"),
+        percent(cost.cpu_percent_of_machine, "the machine"),
         human::duration(cost.collector_cpu),
         human::bytes(cost.collector_max_rss_bytes),
         human::count(cost.kernel_events),
