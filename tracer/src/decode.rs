@@ -325,4 +325,4 @@ fn off_state(state: u32) -> OffState {
 
 #[cfg(test)]
 #[path = "decode_tests.rs"]
-pub(crate) mod tests;
+mod tests;

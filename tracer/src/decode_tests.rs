@@ -4,15 +4,8 @@ use proptest::prelude::*;
 use tracer_common::record::{self, *};
 
 use super::*;
+use crate::engine::tests::bytes::{Bytes, bytes_of};
 use crate::model;
-
-/// What the kernel programs write, and what they must not: padding.
-pub(crate) fn bytes_of<T: Copy>(record: &T) -> Vec<u8> {
-    // SAFETY: used with the structs of `tracer_common::record` only, which are integers without
-    // padding (their sizes are asserted there).
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast(), size_of::<T>()) }
-        .to_vec()
-}
 
 fn header<T>(kind: u16, flags: u16) -> Header {
     Header {
@@ -24,7 +17,7 @@ fn header<T>(kind: u16, flags: u16) -> Header {
     }
 }
 
-fn decoded<T: Copy>(record: &T) -> What {
+fn decoded(record: &impl Bytes) -> What {
     let event = decode(&bytes_of(record)).expect("a whole record");
     assert_eq!((event.at, event.cpu), (Timestamp(77), Cpu(3)));
     event.what

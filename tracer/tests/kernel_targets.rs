@@ -18,7 +18,7 @@ const TRACER: &str = env!("CARGO_BIN_EXE_tracer");
 
 fn pids(report: &Value) -> BTreeSet<u32> {
     let processes = list(report, "processes").iter();
-    processes.filter_map(|process| pid(process)).collect()
+    processes.filter_map(pid).collect()
 }
 
 fn pid(process: &Value) -> Option<u32> {
@@ -195,14 +195,14 @@ impl Drop for Cgroup {
 #[track_caller]
 fn a_cgroup_is_its_subtree(mount: &str) {
     let cgroup = Cgroup::new(mount, "targets");
-    let mut inside = Gated::new("true; true; true");
-    let mut below = Gated::new("true; true");
-    let mut outside = Gated::new("true; true");
+    let mut inside = Gated::new("/bin/true; /bin/true; true");
+    let mut below = Gated::new("/bin/true; true");
+    let mut outside = Gated::new("/bin/true; true");
     cgroup.enter("", &inside.pid());
     cgroup.enter("inner", &below.pid());
     let live = Live::start(&["--cgroup", &cgroup.0.display().to_string()]);
     // Entered only now, and seen by what it starts.
-    let mut late = Gated::new("true; true");
+    let mut late = Gated::new("/bin/true; true");
     cgroup.enter("inner", &late.pid());
     let shells = [&inside, &below, &late].map(|shell| shell.pid().parse().expect("a pid"));
     let outsider: u32 = outside.pid().parse().expect("a pid");

@@ -107,7 +107,8 @@ fn kernel_tests(counts: &mut Counts) -> anyhow::Result<()> {
 
     let mut tests = cargo();
     tests
-        .args(["test", "--no-fail-fast", "--package=tracer"])
+        // What users run: a collector without optimizations is a load of its own and falls behind.
+        .args(["test", "--release", "--no-fail-fast", "--package=tracer"])
         .args(files);
     tests
         .args(["--", "--test-threads=1"])

@@ -164,18 +164,27 @@ impl Engine {
             ..
         } = self;
         let lossy = *losses != Losses::default();
-        for (slot, who) in tasks.iter() {
-            if who.died_at.is_none() {
-                let thread = &mut threads[slot.index()];
-                let older = who.born_at < *end_snapshot;
-                if older && !thread.seen_at_end && who.tid != 0 && !thread.is_hidden() {
-                    thread.vanished();
+        let mut died = Vec::new();
+        for (slot, who) in tasks.iter().filter(|(_, who)| who.died_at.is_none()) {
+            let thread = &mut threads[slot.index()];
+            let older = who.born_at < *end_snapshot;
+            if older && !thread.seen_at_end && who.tid != 0 && !thread.is_hidden() {
+                if let Some(exit) = who.exit {
+                    let ended = thread.exited_unseen(exit.at, sink);
+                    sink.mark(slot, ended, &Mark::Died);
+                    losses.switches += 1;
+                    died.push((slot, ended));
+                    continue;
                 }
-                if lossy {
-                    thread.believe_the_end(sink);
-                }
-                losses.switches += thread.finish(at, sink);
+                thread.vanished();
             }
+            if lossy {
+                thread.believe_the_end(sink);
+            }
+            losses.switches += thread.finish(at, sink);
+        }
+        for (slot, ended) in died {
+            tasks.died(slot, ended);
         }
         self.cpus.open_spans(at, sink);
         let left = self

@@ -108,13 +108,17 @@ impl Hog {
     fn start(cpu: usize) -> anyhow::Result<Hog> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
+        let (runs, started) = mpsc::channel();
         let thread = spawn("hog", move || {
             sched::pin(None, cpu)?;
+            runs.send(()).context("tell that the hog runs")?;
             while !stopped.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
             }
             anyhow::Ok(())
         })?;
+        // Else all may be over before a busy machine lets it begin. If it failed, `stop` tells why.
+        let _ = started.recv();
         Ok(Hog { stop, thread })
     }
 

@@ -5,7 +5,7 @@ use tracer_common::record::{self, Header, kind};
 
 use super::{properties::identity_holds, simulator::settings, toy::Toy};
 use crate::{
-    decode::tests::bytes_of,
+    engine::tests::bytes::bytes_of,
     model::Timestamp,
     pipeline::{Pipeline, Settings},
     summary::Outside,
@@ -143,7 +143,7 @@ fn survives(noise: &[Noise], begin: usize, few: usize) -> Result<(), TestCaseErr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn noise_is_accounted_for(mut noise in noise(), begin in 0..60_usize, few in 0..3_usize) {

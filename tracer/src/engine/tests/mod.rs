@@ -1,9 +1,13 @@
 //! The engine against a toy kernel that knows the truth: by pictures and by chance.
 
+pub(crate) mod bytes;
 mod chaos;
+mod look;
 mod picture;
 mod pictures;
 mod properties;
-mod simulator;
+pub(crate) mod simulator;
 mod stories;
+mod task;
 pub(crate) mod toy;
+mod truth;

@@ -133,7 +133,7 @@ fn agrees(run: &Run, exact: bool) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn a_whole_stream_tells_the_truth(schedule in any_schedule()) {
@@ -299,7 +299,7 @@ fn some_holes() -> impl Strategy<Value = Vec<prop::sample::Index>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn a_stream_with_holes_never_claims_too_much(schedule in any_schedule(), holes in some_holes()) {

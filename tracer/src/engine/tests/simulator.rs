@@ -1,15 +1,15 @@
 //! Drives the toy kernel by a list of random numbers, and knows what the report must say.
 
 use proptest::prelude::*;
-use tracer_common::record::{self, Header, kind, next_kind};
+use tracer_common::record::{self, Header, kind};
 
 use crate::{
     audit::Tolerance,
-    decode::tests::bytes_of,
+    engine::tests::bytes::bytes_of,
     engine::tests::toy::{Does, Leave, Record, Toy},
     model::{Nanos, OffState, Timestamp},
     pipeline::{Pipeline, Settings},
-    report::{Report, SystemTotals, Totals},
+    report::Report,
     summary::Outside,
     target::Target,
 };
@@ -149,13 +149,13 @@ impl Run {
         let reused = self.toy.tasks[id + 1..]
             .iter()
             .any(|other| other.key == task.key);
-        if task.is_idle() || reused || (task.died.is_some() && id % 2 == 0) {
+        if task.is_idle() || reused || (task.died.is_some() && id.is_multiple_of(2)) {
             return;
         }
         self.toy.now += 1;
         let cpu = self.toy.tasks[id].cpu;
         let runs = self.toy.running(cpu) == id;
-        if runs && self.toy.now % 3 == 0 && !self.toy.tasks[id].exiting {
+        if runs && self.toy.now.is_multiple_of(3) && !self.toy.tasks[id].exiting {
             // Counted, and not yet told.
             self.toy.peek = Some(kind);
             let next = self.queued(cpu).first().copied().unwrap_or(cpu);
@@ -240,7 +240,7 @@ impl Run {
         self.toy.now += ns;
         let cpu = usize::from(who) % self.toy.cpus();
         let to = usize::from(how) % self.toy.cpus();
-        if self.options.lag && how % 5 == 0 {
+        if self.options.lag && how.is_multiple_of(5) {
             self.toy.lose_time(cpu, ns / 3);
         }
         match what % 16 {
@@ -251,7 +251,7 @@ impl Run {
                 }) {
                     self.toy.waking(id);
                     // Most reach a run queue at once, and all that were left on one.
-                    if how % 4 != 0 || self.toy.tasks[id].last_queued != 0 {
+                    if !how.is_multiple_of(4) || self.toy.tasks[id].last_queued != 0 {
                         let cpu = if self.toy.tasks[id].last_queued != 0 {
                             self.toy.tasks[id].cpu
                         } else {
@@ -335,7 +335,7 @@ impl Run {
         let off = |state, iowait| Leave::Off { state, iowait };
         let woken_meanwhile = self.toy.tasks[prev].waking;
         let leave = match how % 10 {
-            _ if self.toy.tasks[prev].exiting && how % 3 != 0 => Leave::Dies,
+            _ if self.toy.tasks[prev].exiting && !how.is_multiple_of(3) => Leave::Dies,
             0 | 1 => Leave::Preempted,
             2 => Leave::Yields,
             3 => Leave::SignalPending,
@@ -376,17 +376,21 @@ impl Run {
         }
         self.tids += 1;
         let fresh = 0x2000 + u64::from(self.tids);
-        let key = self.keys.pop().filter(|_| how % 3 != 0).unwrap_or(fresh);
+        let key = self
+            .keys
+            .pop()
+            .filter(|_| !how.is_multiple_of(3))
+            .unwrap_or(fresh);
         self.keys.clear();
         let tid = self.tids;
-        let tgid = if how % 2 == 0 {
+        let tgid = if how.is_multiple_of(2) {
             tid
         } else {
             self.toy.tasks[parent].tgid
         };
         let child = self.toy.create(key, tid, tgid, self.toy.tasks[parent].cpu);
         self.toy.newtask(parent, child);
-        if how % 4 != 0 {
+        if !how.is_multiple_of(4) {
             self.toy.now += 1;
             self.toy.wake_new(child, usize::from(how) % self.toy.cpus());
         }
@@ -418,88 +422,6 @@ impl Run {
             ..Outside::default()
         };
         pipeline.finish(Timestamp(self.end), &outside)
-    }
-
-    /// What the report must say of a thread.
-    pub fn truth(&self, id: usize) -> Totals {
-        let task = &self.toy.tasks[id];
-        let mut totals = Totals::zero();
-        for &(from, to, does) in &task.lived {
-            let ns = self.visible(from, to);
-            match does {
-                Does::Run => totals.run += ns,
-                Does::Wait => totals.wait += ns,
-                Does::Off(OffState::Sleep, _) => totals.sleep += ns,
-                Does::Off(OffState::Block, iowait) => {
-                    totals.block += ns;
-                    totals.iowait = totals.iowait.map(|all| if iowait { all + ns } else { all });
-                }
-                Does::Off(OffState::Stopped, _) => totals.stopped += ns,
-            }
-            totals.lifetime += ns;
-        }
-        for &(from, to) in &task.wakes {
-            totals.wake = totals.wake.map(|all| all + self.visible(from, to));
-        }
-        for left in task.left.iter().filter(|left| self.inside(left.at)) {
-            totals.voluntary += u64::from(left.voluntary);
-            totals.involuntary += u64::from(!left.voluntary);
-            totals.involuntary_yields = totals
-                .involuntary_yields
-                .map(|all| all + u64::from(left.yielded));
-            totals.address_space_changes += u64::from(left.address_space);
-            match left.next_kind {
-                next_kind::IDLE => totals.kinds.idle += 1,
-                next_kind::KERNEL_THREAD => totals.kinds.kernel_thread += 1,
-                next_kind::SAME_PROCESS => totals.kinds.same_process += 1,
-                _ => totals.kinds.other_process += 1,
-            }
-        }
-        totals.migrations = task.moves.iter().filter(|&&at| self.inside(at)).count() as u64;
-        totals
-    }
-
-    /// Lengths of what lies whole in the window: how many, and their sum.
-    pub fn whole(&self, id: usize, does: Does) -> (u64, Nanos) {
-        let whole = |&&(from, to, did): &&(u64, u64, Does)| {
-            did == does && from >= self.begin && to <= self.end
-        };
-        let lived = self.toy.tasks[id].lived.iter().filter(whole);
-        lived.fold((0, Nanos::ZERO), |(count, sum), (from, to, _)| {
-            (count + 1, sum + Nanos(to - from))
-        })
-    }
-
-    pub fn system(&self) -> SystemTotals {
-        let mut system = SystemTotals::default();
-        for id in 0..self.toy.tasks.len() {
-            let totals = self.truth(id);
-            system.address_space_changes += totals.address_space_changes;
-            if self.toy.tasks[id].is_idle() {
-                system.from_idle += totals.voluntary + totals.involuntary;
-            } else {
-                system.voluntary += totals.voluntary;
-                system.involuntary += totals.involuntary;
-                system.kinds.add(&totals.kinds);
-            }
-        }
-        system
-    }
-
-    pub fn lived_inside(&self, id: usize) -> bool {
-        let task = &self.toy.tasks[id];
-        let in_time = |&(from, to, _): &(u64, u64, Does)| {
-            from < self.end && to >= self.begin && (to > self.begin || from >= self.begin)
-        };
-        !task.is_idle() && task.lived.iter().any(in_time)
-    }
-
-    fn inside(&self, at: u64) -> bool {
-        at >= self.begin && at < self.end
-    }
-
-    fn visible(&self, from: u64, to: u64) -> Nanos {
-        Nanos(to.min(self.end).saturating_sub(from.max(self.begin)))
     }
 }
 

@@ -93,7 +93,11 @@ fn after_exec(Exec { mut toy, other, .. }: Exec) {
     wake_and_run(&mut toy, other, 1, Leave::Preempted);
     let report = end(&mut toy);
     let both = rows(&report, 100);
-    assert_eq!(both.len(), 2, "the leader that was, and the thread that took its tid");
+    assert_eq!(
+        both.len(),
+        2,
+        "the leader that was, and the thread that took its tid"
+    );
     let kept = both.iter().find(|thread| thread.was_tid == Some(101));
     let kept = kept.expect("the thread keeps its ledger");
     assert_eq!(kept.comm.bytes(), b"new");
@@ -101,7 +105,12 @@ fn after_exec(Exec { mut toy, other, .. }: Exec) {
     let old = both.iter().find(|thread| thread.was_tid.is_none());
     assert!(old.expect("the leader ended").exit.is_some());
     assert!(rows(&report, 101).is_empty());
-    assert_eq!(report.quality.verdict, Verdict::Valid, "{:?}", report.quality);
+    assert_eq!(
+        report.quality.verdict,
+        Verdict::Valid,
+        "{:?}",
+        report.quality
+    );
     assert_eq!(report.processes.len(), 1);
     assert_eq!(report.processes[0].comm.bytes(), b"new");
 }
@@ -159,8 +168,20 @@ fn a_tid_used_again_is_another_thread() {
     let (mut toy, ..) = succession(0xc0, 200);
     let report = end(&mut toy);
     assert_eq!(rows(&report, 200).len(), 2);
-    assert_eq!(report.processes.iter().filter(|process| process.pid == 200).count(), 2);
-    assert_eq!(report.quality.verdict, Verdict::Valid, "{:?}", report.quality);
+    assert_eq!(
+        report
+            .processes
+            .iter()
+            .filter(|process| process.pid == 200)
+            .count(),
+        2
+    );
+    assert_eq!(
+        report.quality.verdict,
+        Verdict::Valid,
+        "{:?}",
+        report.quality
+    );
 }
 
 #[test]
@@ -168,12 +189,18 @@ fn a_key_used_again_is_another_thread() {
     let (mut toy, ..) = succession(0xb0, 201);
     let report = end(&mut toy);
     assert_eq!((rows(&report, 200).len(), rows(&report, 201).len()), (1, 1));
-    assert_eq!(report.quality.verdict, Verdict::Valid, "{:?}", report.quality);
+    assert_eq!(
+        report.quality.verdict,
+        Verdict::Valid,
+        "{:?}",
+        report.quality
+    );
 }
 
 #[test]
 fn a_key_used_again_is_another_thread_even_when_its_birth_is_lost() {
     let (mut toy, first, second) = succession(0xb0, 201);
+    then(&mut toy).switch(0, SLEEPS, 0);
     toy.records.retain(|record| match record.told {
         // And so is the end of the first.
         Told::Switch { prev, prev_seq, .. } => (prev, prev_seq) != (first, toy.tasks[first].seq()),
@@ -199,7 +226,13 @@ fn a_last_look_between_the_count_and_the_tracepoint_is_checked_against_that_swit
     let thread = rows(&report, 100)[0];
     assert_eq!(thread.kernel.map(|kernel| kernel.voluntary), Some(1));
     assert_eq!(thread.totals.voluntary, 1);
-    assert_eq!((report.quality.threads_checked, report.quality.threads_matched), (1, 1));
+    assert_eq!(
+        (
+            report.quality.threads_checked,
+            report.quality.threads_matched
+        ),
+        (1, 1)
+    );
     assert_eq!(report.quality.lost_switches, 0);
 }
 
@@ -229,7 +262,10 @@ fn a_torn_entry_of_the_last_look_is_no_evidence() {
     torn.nvcsw += 5;
     then(&mut toy).tell_seen(only, &torn);
     let report = finish(&mut toy);
-    assert_eq!((report.quality.threads_checked, report.quality.lost_switches), (0, 0));
+    assert_eq!(
+        (report.quality.threads_checked, report.quality.lost_switches),
+        (0, 0)
+    );
     assert_eq!(rows(&report, 100)[0].kernel, None);
     assert_eq!(report.quality.verdict, Verdict::Valid);
 }

@@ -1,11 +1,12 @@
 //! A toy kernel, slow and obvious: it keeps the truth about every thread and the counters that a
 //! kernel keeps, and writes the records that the kernel programs write. It decides nothing.
 
-use tracer_common::record::{self, Header, kind, next_kind, switch_flags, thread_flags};
+use tracer_common::record::{self, Header, kind, next_kind, switch_flags};
 
+pub use super::task::{Does, Leave, Left, Mood, Record, Task, Told};
 use crate::{
-    decode::tests::bytes_of,
     engine::Facts,
+    engine::tests::bytes::{Bytes, bytes_of},
     model::{Cpu, OffState},
 };
 
@@ -20,140 +21,13 @@ mod task_state {
     pub const DEAD: u32 = 0x80;
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
-    Preempted,
-    /// Preempted after it had set its state to go to sleep: the kernel does not stamp this wait.
-    PreemptedGoingToSleep,
-    Yields,
-    /// Wanted to sleep, and a signal was pending: counts as voluntary, stays runnable.
-    SignalPending,
-    Off {
-        state: OffState,
-        iowait: bool,
-    },
-    Dies,
-}
-
-/// What a thread truly does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Does {
-    Run,
-    Wait,
-    Off(OffState, bool),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
-    Unborn,
-    Alive(Does),
-    Dead,
-}
-
-/// One switch-out as it was.
-#[derive(Clone, Copy, Debug)]
-pub struct Left {
-    pub at: u64,
-    pub voluntary: bool,
-    pub yielded: bool,
-    pub next_kind: u16,
-    pub address_space: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct Task {
-    pub key: u64,
-    pub tid: u32,
-    pub tgid: u32,
-    pub ppid: u32,
-    pub start: u64,
-    pub comm: [u8; 16],
-    pub kernel_thread: bool,
-    pub own: bool,
-    pub cgroup: Option<u64>,
-    pub mood: Mood,
-    pub cpu: usize,
-    /// Somebody decided to wake it; it is on no run queue yet.
-    pub waking: bool,
-    pub exiting: bool,
-    since: u64,
-    // The kernel's view.
-    pub nvcsw: u64,
-    pub nivcsw: u64,
-    pub run_delay: u64,
-    pub sum_exec: u64,
-    pub last_queued: u64,
-    state: u32,
-    iowait: bool,
-    lag_at_switch_in: u64,
-    // The truth.
-    pub lived: Vec<(u64, u64, Does)>,
-    pub left: Vec<Left>,
-    pub moves: Vec<u64>,
-    /// From the waker's decision to the run queue, where the decision came after it had left.
-    pub wakes: Vec<(u64, u64)>,
-    woken: Option<u64>,
-    /// It was switched out since the probes are attached.
-    sighted: bool,
-    pub born: Option<u64>,
-    pub died: Option<u64>,
-}
-
-impl Task {
-    pub fn seq(&self) -> u64 {
-        self.nvcsw + self.nivcsw
-    }
-
-    pub fn is_idle(&self) -> bool {
-        self.tid == 0
-    }
-
-    pub fn does(&self) -> Option<Does> {
-        match self.mood {
-            Mood::Alive(does) => Some(does),
-            Mood::Unborn | Mood::Dead => None,
-        }
-    }
-
-    pub fn is_off(&self) -> bool {
-        matches!(self.mood, Mood::Alive(Does::Off(..)))
-    }
-}
-
-/// What a record is about, for whoever removes some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    Switch {
-        prev: usize,
-        next: usize,
-        prev_seq: u64,
-        next_seq: u64,
-    },
-    Newtask(usize),
-    Born(usize),
-    Other,
-    /// An entry of a snapshot: not in a ring, so never lost.
-    Seen {
-        task: usize,
-        seq: u64,
-    },
-    Edge,
-}
-
-#[derive(Clone, Debug)]
-pub struct Record {
-    pub at: u64,
-    pub told: Told,
-    pub bytes: Vec<u8>,
-}
-
 #[derive(Debug, Default)]
-struct ToyCpu {
+pub(super) struct ToyCpu {
     running: usize,
     /// The address space in use: who has none borrows it.
     active_mm: u32,
-    lag: u64,
-    steal: u64,
+    pub(super) lag: u64,
+    pub(super) steal: u64,
 }
 
 #[derive(Debug)]
@@ -161,7 +35,7 @@ pub struct Toy {
     pub now: u64,
     /// By number; the first ones are the idle threads.
     pub tasks: Vec<Task>,
-    cpus: Vec<ToyCpu>,
+    pub(super) cpus: Vec<ToyCpu>,
     pub records: Vec<Record>,
     /// Nothing is recorded before the probes are attached.
     pub attached: bool,
@@ -532,74 +406,6 @@ impl Toy {
         self.emit(Told::Other, &record);
     }
 
-    /// One entry of the task iterator.
-    pub fn seen(&mut self, id: usize, kind: u16) {
-        let record = self.describe(id, kind);
-        self.tell_seen(id, &record);
-    }
-
-    pub fn tell_seen(&mut self, id: usize, record: &record::Thread) {
-        let task = &mut self.tasks[id];
-        if !task.sighted {
-            // Whoever woke it did so before anybody knew that it sleeps.
-            task.woken = None;
-            task.sighted = true;
-        }
-        let seq = record.nvcsw + record.nivcsw;
-        self.emit(Told::Seen { task: id, seq }, record);
-    }
-
-    pub fn edge(&mut self, kind: u16) {
-        let header = self.header(0, kind, size_of::<Header>(), 0);
-        self.emit(Told::Edge, &header);
-    }
-
-    /// As the iterator reads it now.
-    pub fn describe(&self, id: usize, kind: u16) -> record::Thread {
-        let task = &self.tasks[id];
-        let running = task.mood == Mood::Alive(Does::Run);
-        let mut flags = 0;
-        for (bit, set) in [
-            (thread_flags::KERNEL_THREAD, task.kernel_thread),
-            (thread_flags::ON_CPU, running),
-            (thread_flags::DEAD, task.mood == Mood::Dead),
-            (thread_flags::QUEUED, task.last_queued != 0),
-            (thread_flags::IOWAIT, task.iowait),
-            (thread_flags::OWN, task.own),
-            (thread_flags::CGROUP, task.cgroup.is_some()),
-            (thread_flags::UNBORN, task.mood == Mood::Unborn),
-            (thread_flags::STEAL, true),
-        ] {
-            flags |= if set { bit } else { 0 };
-        }
-        let cpu = &self.cpus[task.cpu];
-        let now = if running {
-            (self.now - task.since).saturating_sub(cpu.lag - task.lag_at_switch_in)
-        } else {
-            0
-        };
-        record::Thread {
-            header: self.header(task.cpu, kind, size_of::<record::Thread>(), flags),
-            task: task.key,
-            tid: task.tid,
-            tgid: task.tgid,
-            ppid: task.ppid,
-            state: task.state,
-            start_ns: task.start,
-            nvcsw: task.nvcsw,
-            nivcsw: task.nivcsw,
-            run_delay_ns: task.run_delay,
-            sum_exec_ns: task.sum_exec + now,
-            cgroup_id: task.cgroup.unwrap_or(0),
-            comm: task.comm,
-            static_prio: 120,
-            cpu: task.cpu as u32,
-            steal_ns: cpu.steal,
-            clock_lag_ns: cpu.lag,
-            ..record::Thread::default()
-        }
-    }
-
     fn tell_move(&mut self, id: usize, cpu: usize) {
         let task = &mut self.tasks[id];
         task.moves.push(self.now);
@@ -626,7 +432,7 @@ impl Toy {
         }
     }
 
-    fn header(&self, cpu: usize, kind: u16, len: usize, flags: u16) -> Header {
+    pub(super) fn header(&self, cpu: usize, kind: u16, len: usize, flags: u16) -> Header {
         Header {
             at_ns: self.now,
             kind,
@@ -636,7 +442,7 @@ impl Toy {
         }
     }
 
-    fn emit<T: Copy>(&mut self, told: Told, record: &T) {
+    pub(super) fn emit(&mut self, told: Told, record: &impl Bytes) {
         if self.attached || matches!(told, Told::Seen { .. } | Told::Edge) {
             self.records.push(Record {
                 at: self.now,

@@ -1,0 +1,179 @@
+//! A thread leaves its CPU: what that closes, proves and makes good.
+//!
+//! In: a switch. Out: spans, marks, and how many switches before it were lost. Must not know: other
+//! threads, processes, windows.
+
+use super::{Departure, Oddities, State, Thread, gap};
+use crate::model::{
+    CheckSource, ClockGap, Counters, Cpu, Doing, Mark, Nanos, SpanSink, Switch, SwitchOut,
+    Timestamp, WaitBegan,
+};
+
+impl Thread {
+    /// A switch-in is missing, and no switch-out: between two switch-outs with consecutive numbers
+    /// lies one stay off the CPU and one on it, and the counters tell how long each was.
+    fn rebuild_switch_in(
+        &mut self,
+        at: Timestamp,
+        since: Timestamp,
+        then: Counters,
+        now: Counters,
+        quality: &mut Oddities,
+        sink: &mut impl SpanSink,
+    ) {
+        quality.rebuilt_switch_ins += 1;
+        let run = (now.sum_exec - then.sum_exec - self.run_since).min(at.since(since));
+        let entered = at.before(run);
+        let credit = now.run_delay - then.run_delay - self.credit_since;
+        // Woken after that is a wake-up for later.
+        self.last_waking = self.last_waking.filter(|&waking| waking <= entered);
+        self.back_on_cpu(entered, None, credit, quality, sink);
+        self.open_start = false;
+        self.close(
+            entered,
+            at,
+            Doing::Run {
+                steal: None,
+                lag: Nanos::ZERO,
+                gap: ClockGap::default(),
+            },
+            sink,
+        );
+        self.run_since += run;
+    }
+
+    /// Switched out. The counters make good what a hole hid.
+    pub fn switch_out(
+        &mut self,
+        at: Timestamp,
+        cpu: Cpu,
+        switch: &Switch,
+        quality: &mut Oddities,
+        sink: &mut impl SpanSink,
+    ) -> Departure {
+        let now = switch.counters;
+        let passed = self.due_check.take_if(|due| due.seq() < now.seq());
+        let lost_before = passed.map_or(0, |due| self.catch_up(at, due, sink));
+        let mut departure = self.depart(switch);
+        departure.lost += lost_before;
+        match self.state {
+            State::Running {
+                since,
+                cpu: on,
+                steal,
+                lag,
+                clock,
+            } if on == cpu && departure.lost == 0 => {
+                let lag = (switch.clock_lag - lag).min(at.since(since));
+                let steal = match (switch.steal, steal) {
+                    (Some(now), Some(then)) => Some((now - then).min(at.since(since))),
+                    _ => None,
+                };
+                self.run_since += at.since(since) - lag;
+                let gap = gap((since, clock), (at, Some(switch.rq_clock)));
+                self.close(since, at, Doing::Run { steal, lag, gap }, sink);
+            }
+            State::Off { since, .. } | State::Runnable { since, .. }
+                if departure.lost == 0
+                    && self.lost_ahead == 0
+                    && let Some(then) = self.counters =>
+            {
+                self.rebuild_switch_in(at, since, then, now, quality, sink);
+            }
+            State::Unborn => {
+                sink.mark(self.slot, at, &Mark::Born);
+                sink.mark(self.slot, at, &Mark::Baseline(now));
+            }
+            _ => {
+                if let Some(since) = self.since() {
+                    self.hole(since, at, sink);
+                }
+            }
+        }
+        self.heal(at, now, sink);
+        if self.counters.is_none() {
+            // First sight of its counters: what it did before cannot be checked.
+            sink.mark(self.slot, at, &Mark::Baseline(now));
+        }
+        self.counters = Some(now);
+        self.lost_ahead = 0;
+        self.run_since = Nanos::ZERO;
+        self.credit_since = Nanos::ZERO;
+        self.hole_since = Nanos::ZERO;
+        self.base_in_wait = false;
+        self.base_unborn = false;
+        self.open_start = false;
+        self.state = match switch.out {
+            SwitchOut::Runnable => State::Runnable {
+                since: at,
+                began: WaitBegan::Involuntary,
+                stamped: switch.stamped,
+                clock: Some(switch.rq_clock),
+            },
+            SwitchOut::Blocked { state, iowait } => State::Off {
+                since: at,
+                state,
+                iowait,
+                syscall: switch.syscall,
+            },
+            SwitchOut::Dead => State::Dead,
+        };
+        departure
+    }
+
+    /// After the marks of a switch-out: what can be checked now.
+    pub fn settle(&mut self, at: Timestamp, sink: &mut impl SpanSink) {
+        let Some(now) = self.counters else { return };
+        if let Some(due) = self.due_check.take_if(|due| due.seq() == now.seq()) {
+            self.check(at, due, CheckSource::Snapshot, sink);
+        }
+        if self.state == State::Dead {
+            self.check(at, now, CheckSource::LastRecord, sink);
+            sink.mark(self.slot, at, &Mark::Died);
+        }
+    }
+
+    fn depart(&self, switch: &Switch) -> Departure {
+        let now = switch.counters;
+        let Some(then) = self.counters else {
+            // The class of this very switch: only who blocks gives up the CPU of its own accord.
+            let blocked = !matches!(switch.out, SwitchOut::Runnable);
+            let last = self.entered_with.unwrap_or(now.seq() as u32);
+            let missing = (now.seq() as u32).wrapping_sub(last);
+            return Departure {
+                lost: u64::from(if missing > u32::MAX / 2 {
+                    0
+                } else {
+                    missing.saturating_sub(1)
+                }),
+                voluntary: u64::from(blocked),
+                involuntary: u64::from(!blocked),
+            };
+        };
+        let voluntary = now.nvcsw.saturating_sub(then.nvcsw);
+        let involuntary = now.nivcsw.saturating_sub(then.nivcsw);
+        let lost = (voluntary + involuntary).saturating_sub(1 + self.lost_ahead);
+        Departure {
+            lost,
+            voluntary,
+            involuntary,
+        }
+    }
+
+    /// The counters tell how much of the holes since the last ones was run and wait.
+    pub(super) fn heal(&self, at: Timestamp, now: Counters, sink: &mut impl SpanSink) {
+        let Some(then) = self.counters else { return };
+        if self.hole_since == Nanos::ZERO || self.base_unborn {
+            return;
+        }
+        let run = now.sum_exec - then.sum_exec - self.run_since;
+        let run = run.min(self.hole_since);
+        let wait = now.run_delay - then.run_delay - self.credit_since;
+        let wait = if self.base_in_wait {
+            Nanos::ZERO
+        } else {
+            wait.min(self.hole_since - run)
+        };
+        sink.mark(self.slot, at, &Mark::Heal { run, wait });
+    }
+}
