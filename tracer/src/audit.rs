@@ -208,33 +208,31 @@ impl Audit {
                 None,
             );
         }
+        // What is listed goes by the numbers that readers see; what is explained, by those compared.
         let sums = outcome.sums;
-        let run_slack = (sums.run.0 / 100).max(2 * tolerance.tick.0);
-        if outcome.run.unsigned_abs() > u128::from(run_slack) {
-            let reason = explain(
-                outcome.run,
-                run_slack,
-                &[(sums.run_gap, KnownError::KernelStaleClock)],
-            );
+        let run_slack = |run: Nanos| (run.0 / 100).max(2 * tolerance.tick.0);
+        if outcome.run.unsigned_abs() > u128::from(run_slack(sums.run.min(net_run))) {
+            let known = [(sums.run_gap, KnownError::KernelStaleClock)];
+            let reason = explain(outcome.run, run_slack(sums.run), &known);
             differ(CheckedField::Run, net_run.0, kernel.run.0, reason);
         }
+        let wait_slack =
+            |wait: Nanos, begun: u64| (wait.0 / 1000).max(50_000).saturating_add(100 * begun);
         // Who leaves voluntarily and is runnable all the same (a signal was pending) begins a wait, too,
-        // but not involuntarily: readers of the report know only how the kernel counted.
-        let involuntary_waits = sums.involuntary_waits.min(sums.involuntary);
-        let wait_slack = (sums.wait.0 / 1000).max(50_000) + 100 * involuntary_waits;
-        if outcome.wait.unsigned_abs() > u128::from(wait_slack) {
-            let reason = explain(
-                outcome.wait,
-                wait_slack,
-                &[
-                    (
-                        i128::from(sums.counted_sleep.0),
-                        KnownError::KernelCountedSleep,
-                    ),
-                    (-i128::from(sums.uncounted.0), KnownError::KernelMissedWait),
-                    (sums.wait_gap, KnownError::KernelStaleClock),
-                ],
-            );
+        // but not involuntarily: readers know only how the kernel counted.
+        let begun = sums.involuntary_waits.min(totals.involuntary);
+        let shown = wait_slack(sums.wait.min(totals.wait), begun);
+        if outcome.wait.unsigned_abs() > u128::from(shown) {
+            let known = [
+                (
+                    i128::from(sums.counted_sleep.0),
+                    KnownError::KernelCountedSleep,
+                ),
+                (-i128::from(sums.uncounted.0), KnownError::KernelMissedWait),
+                (sums.wait_gap, KnownError::KernelStaleClock),
+            ];
+            let slack = wait_slack(sums.wait, sums.involuntary_waits);
+            let reason = explain(outcome.wait, slack, &known);
             differ(CheckedField::Wait, totals.wait.0, kernel.wait.0, reason);
         }
         mismatches

@@ -172,7 +172,6 @@ impl Engine {
                 if let Some(exit) = who.exit {
                     let ended = thread.exited_unseen(exit.at, sink);
                     sink.mark(slot, ended, &Mark::Died);
-                    losses.switches += 1;
                     died.push((slot, ended));
                     continue;
                 }

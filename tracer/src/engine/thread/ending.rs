@@ -190,13 +190,16 @@ impl Thread {
                 since, steal, lag, ..
             } => {
                 let (steal_now, lag_now) = self.end_sample.unwrap_or((None, lag));
-                let steal = steal_now.zip(steal).map(|(now, then)| now - then);
+                let lag = lag_now - lag;
+                let steal = steal_now
+                    .zip(steal)
+                    .map(|(now, then)| (now - then).min(lag));
                 sink.span(&span(
                     since,
                     at,
                     Doing::Run {
                         steal,
-                        lag: lag_now - lag,
+                        lag,
                         gap: ClockGap::default(),
                     },
                 ));

@@ -66,7 +66,8 @@ impl Thread {
             } if on == cpu && departure.lost == 0 => {
                 let lag = (switch.clock_lag - lag).min(at.since(since));
                 let steal = match (switch.steal, steal) {
-                    (Some(now), Some(then)) => Some((now - then).min(at.since(since))),
+                    // The clock of steal may run ahead of what the scheduler took out of run time.
+                    (Some(now), Some(then)) => Some((now - then).min(lag)),
                     _ => None,
                 };
                 self.run_since += at.since(since) - lag;
