@@ -16,10 +16,11 @@ pub enum Probe {
     Exec = 6,
     Exit = 7,
     Rename = 8,
+    Cgroup = 9,
 }
 
 /// Number of [`Probe`]s.
-pub const PROBES: u32 = 9;
+pub const PROBES: u32 = 10;
 
 /// What one probe counted on one CPU since it was attached.
 #[repr(C)]

@@ -40,6 +40,7 @@ pub mod kind {
     pub const WINDOW_BEGIN: u16 = 13;
     /// Written by the collector: the window ends at `at_ns`.
     pub const WINDOW_END: u16 = 14;
+    pub const CGROUP: u16 = 15;
 }
 
 /// Flags of [`Switch`].
@@ -270,6 +271,18 @@ pub struct Rename {
     pub comm: [u8; 16],
 }
 
+/// `cgroup_attach_task`: a thread, or its whole process, is in another cgroup now.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    pub header: Header,
+    pub task: u64,
+    pub tid: u32,
+    /// 0: this thread alone.
+    pub whole_process: u32,
+    pub cgroup_id: u64,
+}
+
 /// The ring of `header.cpu` was full: records of one probe are missing before this point.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -296,5 +309,6 @@ const _: () = {
     assert!(size_of::<Exec>() == 48);
     assert!(size_of::<Exit>() == 64);
     assert!(size_of::<Rename>() == 48);
+    assert!(size_of::<Cgroup>() == 40);
     assert!(size_of::<Lost>() == 32);
 };

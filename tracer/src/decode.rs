@@ -51,6 +51,7 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         kind::MIGRATE => size_of::<record::Migrate>(),
         kind::NEWTASK | kind::THREAD | kind::THREAD_END => size_of::<record::Thread>(),
         kind::FORK => size_of::<record::Fork>(),
+        kind::CGROUP => size_of::<record::Cgroup>(),
         kind::EXEC => size_of::<record::Exec>(),
         kind::EXIT => size_of::<record::Exit>(),
         kind::RENAME => size_of::<record::Rename>(),
@@ -94,6 +95,12 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         }
         kind::THREAD => What::Seen(Box::new(thread(flags, buf).0)),
         kind::THREAD_END => What::SeenAtEnd(Box::new(thread(flags, buf).0)),
+        kind::CGROUP => What::Moved {
+            task: Key(buf.get_u64_ne()),
+            tid: buf.get_u32_ne(),
+            whole_process: buf.get_u32_ne() != 0,
+            cgroup: buf.get_u64_ne(),
+        },
         kind::FORK => {
             let _parent = buf.get_u64_ne();
             let child = Key(buf.get_u64_ne());

@@ -200,6 +200,21 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
         }
     );
     assert_eq!(
+        decoded(&Cgroup {
+            header: header::<Cgroup>(kind::CGROUP, 0),
+            task: 1,
+            tid: 2,
+            whole_process: 1,
+            cgroup_id: 3,
+        }),
+        What::Moved {
+            task: Key(1),
+            tid: 2,
+            whole_process: true,
+            cgroup: 3
+        }
+    );
+    assert_eq!(
         decoded(&Fork {
             header: header::<Fork>(kind::FORK, 0),
             parent: 1,

@@ -305,6 +305,13 @@ pub enum What {
         tid: u32,
         comm: Comm,
     },
+    /// To another cgroup, alone or with all threads of its process.
+    Moved {
+        task: Key,
+        tid: u32,
+        whole_process: bool,
+        cgroup: u64,
+    },
     /// Records of one probe on this CPU found no room before this point: how many in all so far.
     Lost {
         probe: u32,

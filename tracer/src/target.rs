@@ -126,6 +126,11 @@ impl Selection {
             }
             What::Seen(info) | What::SeenAtEnd(info) => self.consider_key(info.key, tasks),
             What::Exec { task, .. } | What::Rename { task, .. } => self.consider_key(*task, tasks),
+            What::Moved {
+                task,
+                whole_process,
+                ..
+            } => self.consider_moved(*task, *whole_process, tasks),
             What::WindowBegin => self.follow_existing(tasks),
             What::Switch(_)
             | What::Waking { .. }
@@ -148,6 +153,19 @@ impl Selection {
     fn consider_key(&mut self, key: Key, tasks: &Tasks) {
         if let Some(slot) = tasks.slot(key) {
             self.consider(slot, tasks);
+        }
+    }
+
+    fn consider_moved(&mut self, task: Key, whole_process: bool, tasks: &Tasks) {
+        self.consider_key(task, tasks);
+        let moved = tasks.slot(task).and_then(|slot| tasks.get(slot));
+        let (Some(moved), true) = (moved, whole_process && self.target.cgroups.is_some()) else {
+            return;
+        };
+        for (slot, who) in tasks.iter() {
+            if who.process == moved.process && who.died_at.is_none() {
+                self.consider(slot, tasks);
+            }
         }
     }
 

@@ -78,6 +78,14 @@ impl Town {
         self
     }
 
+    /// `tid`, or all of its process, goes to another cgroup.
+    fn moves(&mut self, tid: u32, whole_process: bool, cgroup: u64) -> &mut Self {
+        self.toy.now += 1;
+        let id = self.id(tid);
+        self.toy.moved(id, whole_process, cgroup);
+        self
+    }
+
     /// The tids chosen, sorted.
     fn chosen(&self, target: Target) -> Vec<u32> {
         let mut engine = Engine::new(self.toy.facts());
@@ -237,6 +245,22 @@ fn a_cgroup_is_who_is_in_it_and_whom_they_make() {
     assert_eq!(town.look().chosen(cgroup()), [300]);
     town.birth(300, 310, 310).birth(100, 110, 110);
     assert_eq!(town.chosen(cgroup()), [300, 310]);
+}
+
+#[test]
+fn who_moves_into_a_cgroup_is_chosen_from_then_on() {
+    let cgroup = || Target {
+        cgroups: Some(FxHashSet::from_iter([7])),
+        ..target()
+    };
+    let mut town = Town::new();
+    town.look().moves(101, false, 7);
+    assert_eq!(town.chosen(cgroup()), [101, 300], "a thread alone");
+    town.moves(200, true, 7).birth(201, 203, 200);
+    assert_eq!(town.chosen(cgroup()), [101, 200, 201, 203, 300]);
+    // Elsewhere again: once chosen, always chosen.
+    town.moves(200, true, 5).moves(102, false, 5);
+    assert_eq!(town.chosen(cgroup()), [101, 200, 201, 203, 300]);
 }
 
 #[test]

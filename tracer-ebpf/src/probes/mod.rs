@@ -1,5 +1,6 @@
 //! One hook a file.
 
+mod cgroup;
 mod exec;
 mod exit;
 mod fork;

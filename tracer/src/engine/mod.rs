@@ -103,6 +103,16 @@ impl Engine {
             What::Newtask { child, birth } => self.on_newtask(at, child, *birth, sink),
             // The birth record says all that is used today.
             What::Fork { .. } => {}
+            What::Moved {
+                task,
+                whole_process,
+                cgroup,
+                ..
+            } => {
+                if let Some(slot) = self.tasks.slot(*task) {
+                    self.tasks.moved(slot, *whole_process, *cgroup);
+                }
+            }
             What::Exec {
                 task,
                 tid,

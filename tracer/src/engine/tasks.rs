@@ -247,6 +247,26 @@ impl Tasks {
         self.rename(slot, comm);
     }
 
+    /// Into another cgroup, alone or with all of its process.
+    pub fn moved(&mut self, slot: Slot, whole_process: bool, cgroup: u64) {
+        let Some(who) = self.get_mut(slot) else {
+            return;
+        };
+        who.cgroup = Some(cgroup);
+        let (tid, process) = (who.tid, who.process);
+        if whole_process {
+            let threads = self.identities.iter_mut().flatten();
+            for sibling in threads.filter(|who| who.process == process && who.died_at.is_none()) {
+                sibling.cgroup = Some(cgroup);
+            }
+        }
+        if let Some(process) = self.processes.get_mut(process.0 as usize)
+            && (whole_process || process.pid == tid)
+        {
+            process.cgroup = Some(cgroup);
+        }
+    }
+
     pub fn rename(&mut self, slot: Slot, comm: Comm) {
         let Some(who) = self.get_mut(slot) else {
             return;

@@ -23,6 +23,10 @@ pub const PROBES: &[Probe] = &[
         name: "sched_process_fork",
         optional: true,
     },
+    Probe {
+        name: "cgroup_attach_task",
+        optional: true,
+    },
     required("sched_process_exec"),
     required("sched_process_exit"),
     required("task_rename"),

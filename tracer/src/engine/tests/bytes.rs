@@ -54,6 +54,7 @@ records! {
     WakeupNew { header, task, tid, target_cpu, rq_clock_ns }
     Migrate { header, task, tid, to_cpu }
     Thread { header, task, tid, tgid, ppid, state, start_ns, nvcsw, nivcsw, run_delay_ns, sum_exec_ns, cgroup_id, clone_flags, parent, comm, policy, static_prio, rt_priority, cpu, syscall, parent_tid, steal_ns, clock_lag_ns }
+    Cgroup { header, task, tid, whole_process, cgroup_id }
     Fork { header, parent, child, parent_tid, child_tid }
     Exec { header, task, tid, old_tid, comm }
     Exit { header, task, tid, exit_code, policy, static_prio, rt_priority, reserved, comm }

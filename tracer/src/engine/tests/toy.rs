@@ -376,6 +376,17 @@ impl Toy {
         self.emit(Told::Other, &record);
     }
 
+    pub fn moved(&mut self, id: usize, whole_process: bool, cgroup_id: u64) {
+        let record = record::Cgroup {
+            header: self.header(0, kind::CGROUP, size_of::<record::Cgroup>(), 0),
+            task: self.tasks[id].key,
+            tid: self.tasks[id].tid,
+            whole_process: whole_process.into(),
+            cgroup_id,
+        };
+        self.emit(Told::Other, &record);
+    }
+
     /// The tids of two threads change places, before anybody is told.
     pub fn swap_tids(&mut self, leader: usize, other: usize) {
         let tid = self.tasks[leader].tid;

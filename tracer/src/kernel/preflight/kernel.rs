@@ -57,6 +57,11 @@ const TRACEPOINTS: &[(&str, bool, &str)] = &[
         false,
         "fork is not told from kernel-made workers",
     ),
+    (
+        "cgroup_attach_task",
+        false,
+        "threads are taken to be in the cgroup they were first seen in",
+    ),
 ];
 
 pub fn requirements(facts: &Facts, btf: Option<&Btf>) -> Vec<Requirement> {
