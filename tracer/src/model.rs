@@ -355,6 +355,11 @@ pub enum WaitBegan {
 pub struct ClockGap(pub i64);
 
 impl ClockGap {
+    /// Of a stretch that is `theirs` long on the scheduler's clock and `ours` on ours.
+    pub fn less(theirs: Nanos, ours: Nanos) -> ClockGap {
+        ClockGap(theirs.0.wrapping_sub(ours.0) as i64)
+    }
+
     /// Between two switches, each told as (our time, the scheduler's time).
     pub fn between(from: (Timestamp, Timestamp), to: (Timestamp, Timestamp)) -> ClockGap {
         let theirs = to.1.0.wrapping_sub(from.1.0);

@@ -334,7 +334,7 @@ impl Thread {
         lost
     }
 
-    /// Closes the time off the CPU. `credit` is what the kernel's counter gained for its wait.
+    /// Closes the time off the CPU. `clock` is `None` where no switch tells of its end. `credit` is what the kernel's counter gained for its wait.
     fn back_on_cpu(
         &mut self,
         at: Timestamp,
@@ -350,7 +350,11 @@ impl Thread {
                 stamped,
                 clock: left,
             } => {
-                let gap = gap((since, left), (at, clock));
+                let gap = match clock {
+                    Some(_) => gap((since, left), (at, clock)),
+                    // Put in from the counters, and nothing else tells how long it was by them.
+                    None => ClockGap::less(credit, at.since(since)),
+                };
                 let wait = Wait {
                     began,
                     credit,
