@@ -183,9 +183,9 @@ const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
 
 #[test]
 fn a_tid_that_is_used_again_names_another_thread() {
-    // Each round asks for the same number: the one after the last of the shell's own.
+    // Each round asks for the same number: away from the shell's own, and below any limit.
     let script = format!(
-        "n=$(cat {LAST_PID}); n=$((n + 500)); \
+        "n=$(cat {LAST_PID}); n=$(((n + 10000) % 20000 + 1000)); \
          for i in 1 2 3 4 5; do echo $n > {LAST_PID}; /bin/true; done"
     );
     let report = valid(&["--", "sh", "-c", &script]);
