@@ -36,7 +36,7 @@ pub mod kind {
     pub const THREAD: u16 = 11;
     /// One thread as the task iterator saw it at the end.
     pub const THREAD_END: u16 = 12;
-    /// Written by the collector: the window begins at `at_ns`.
+    /// Written by the collector, no more than a header: the window begins at `at_ns`.
     pub const WINDOW_BEGIN: u16 = 13;
     /// Written by the collector: the window ends at `at_ns`.
     pub const WINDOW_END: u16 = 14;
@@ -294,9 +294,6 @@ pub struct Lost {
     /// How many this probe lost on this CPU since it was attached.
     pub total: u64,
 }
-
-/// `WINDOW_BEGIN`, `WINDOW_END`: the header is all.
-pub type Edge = Header;
 
 const _: () = {
     assert!(size_of::<Header>() == 16);

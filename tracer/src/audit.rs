@@ -145,11 +145,6 @@ impl Audit {
         });
     }
 
-    /// The part of all waits that the kernel's counter missed.
-    pub fn uncounted(&self) -> Nanos {
-        self.sums.uncounted
-    }
-
     pub fn source(&self) -> Option<CheckSource> {
         Some(self.outcome?.source)
     }

@@ -50,10 +50,6 @@ impl Histogram {
         self.clipped += 1;
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.count == 0 && self.clipped == 0
-    }
-
     /// As shown; `max_at` counts from `start`.
     pub fn summary(&self, start: Timestamp) -> Dist {
         let values = (self.count > 0).then(|| DistValues {

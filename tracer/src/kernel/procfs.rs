@@ -142,11 +142,6 @@ fn comm(pid: u32) -> String {
     terminal(comm.strip_suffix(b"\n").unwrap_or(&comm))
 }
 
-/// Context switches of the whole machine since it booted.
-pub fn context_switches() -> Option<u64> {
-    number(&fs::read("/proc/stat").ok()?, b"ctxt")
-}
-
 /// The most memory this process ever had resident.
 pub fn own_peak_rss_bytes() -> Option<u64> {
     number(&fs::read("/proc/self/status").ok()?, b"VmHWM:")?.checked_mul(1024)
@@ -282,7 +277,6 @@ mod tests {
         assert!(cmdline(own).is_some());
         assert!(own_cpu() > Nanos::ZERO);
         assert!(own_peak_rss_bytes().is_some_and(|bytes| bytes > 100_000));
-        assert!(context_switches().is_some_and(|count| count > 0));
         assert!(effective_capabilities().is_some());
     }
 }
