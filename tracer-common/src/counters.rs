@@ -26,12 +26,68 @@ pub const PROBES: u32 = 10;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Times the program ran.
+    /// Times the program ran; of the switch probe see [`CpuSwitches`].
     pub events: u64,
+    /// Records written, or tried to: what was received is this less `lost`.
+    pub records: u64,
     /// Records that found no room in the ring.
     pub lost: u64,
     /// The value of `lost` that the stream already told.
     pub announced: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 24);
+/// All switches of one CPU since the probe was attached, whomever they concern and whatever is lost.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuSwitches {
+    /// `prev` had called `schedule()` to block or to end.
+    pub voluntary: u64,
+    /// `prev` could have gone on.
+    pub involuntary: u64,
+    /// `prev` was the idle thread.
+    pub from_idle: u64,
+    /// `next.mm` is set and differs from `prev.active_mm`.
+    pub address_space_changes: u64,
+    /// What `next` was, by [`crate::record::next_kind`]; of switches from threads only.
+    pub kinds: [u64; 4],
+    /// Time in which the idle thread ran, up to the last switch away from it.
+    pub idle_ns: u64,
+    /// The idle thread runs since then; 0: another one does, or it is not known yet.
+    pub idle_since_ns: u64,
+}
+
+/// Places of [`CpuSwitches::kinds`] are numbers of two bits.
+const _: () = assert!(crate::record::switch_flags::NEXT_KIND_MASK >> crate::record::switch_flags::NEXT_KIND_SHIFT == 3);
+
+/// A wake-up that waits to be told with the switch-in that it leads to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WakeNote {
+    /// Who was woken; 0: the place is free.
+    pub tid: u32,
+    /// As `current_tid` in [`crate::record::Waking`].
+    pub current_tid: u32,
+    pub at_ns: u64,
+}
+
+/// Places for [`WakeNote`]s, a power of two: 1 MiB. Threads whose tids are equal modulo this share one;
+/// when both are woken and wait, the second wake-up is a record of its own.
+pub const WAKE_NOTES: u32 = 1 << 16;
+
+/// The place of a thread's note. Neighbours by number are often woken at once, on several CPUs: an odd
+/// factor, which keeps all places apart, keeps them out of each other's cache line.
+#[inline(always)]
+pub const fn wake_note(tid: u32) -> u32 {
+    tid.wrapping_mul(0x9e37) & (WAKE_NOTES - 1)
+}
+
+/// A byte for each of so many tids says whether the thread is watched. A byte and not a bit, so that two
+/// births on two CPUs can write their own.
+pub type WatchBlock = [u8; 64];
+
+/// Tids are below 2^22 (`PID_MAX_LIMIT`, include/linux/threads.h): 4 MiB.
+pub const WATCH_BLOCKS: u32 = (1 << 22) / size_of::<WatchBlock>() as u32;
+
+const _: () = assert!(size_of::<Counters>() == 32);
+const _: () = assert!(size_of::<CpuSwitches>() == 80);
+const _: () = assert!(size_of::<WakeNote>() == 16);

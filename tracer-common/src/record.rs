@@ -16,7 +16,7 @@ pub struct Header {
     /// The whole record in bytes: a reader steps over kinds that it does not know.
     pub len: u16,
     pub cpu: u16,
-    /// Meaning depends on the kind: see [`switch_flags`], [`waking_flags`], [`thread_flags`].
+    /// Meaning depends on the kind: see [`switch_flags`], [`thread_flags`].
     pub flags: u16,
 }
 
@@ -41,6 +41,8 @@ pub mod kind {
     /// Written by the collector: the window ends at `at_ns`.
     pub const WINDOW_END: u16 = 14;
     pub const CGROUP: u16 = 15;
+    /// Written by the collector: what one CPU has counted.
+    pub const CPU_SWITCHES: u16 = 16;
 }
 
 /// Flags of [`Switch`].
@@ -70,6 +72,9 @@ pub mod switch_flags {
     pub const NEXT_QUEUED: u16 = 1 << 11;
     /// `steal_ns` was measured.
     pub const STEAL: u16 = 1 << 12;
+    /// `prev` is none of the threads that are watched: of it only this record tells.
+    pub const PREV_UNWATCHED: u16 = 1 << 13;
+    pub const NEXT_UNWATCHED: u16 = 1 << 14;
 }
 
 /// The values of [`switch_flags::NEXT_KIND_MASK`].
@@ -115,14 +120,12 @@ pub struct Switch {
     /// What the scheduler took for the time of this switch: its counters go by this clock, which
     /// stands still from a preempting wake-up until the switch it causes.
     pub rq_clock_ns: u64,
-}
-
-/// Flags of [`Waking`].
-pub mod waking_flags {
-    /// The waker is the idle thread: an interrupt did it.
-    pub const FROM_IDLE: u16 = 1 << 0;
-    /// The waker belongs to the tracer itself.
-    pub const OWN: u16 = 1 << 1;
+    /// The last `sched_waking` of `next` since it came to a CPU before, if any; else 0. One that is
+    /// not told here is told by a [`Waking`].
+    pub next_waking_ns: u64,
+    /// As `current_tid` in [`Waking`].
+    pub next_waker_tid: u32,
+    pub reserved: u32,
 }
 
 /// `sched_waking`: somebody decided to wake a thread. Fires before placement, so it names no CPU.
@@ -181,6 +184,8 @@ pub mod thread_flags {
     pub const UNBORN: u16 = 1 << 11;
     /// `steal_ns` was measured.
     pub const STEAL: u16 = 1 << 12;
+    /// As in [`switch_flags`].
+    pub const UNWATCHED: u16 = 1 << 13;
 }
 
 /// Who a thread is and where its counters stand: from the task iterator and from `task_newtask`.
@@ -219,6 +224,8 @@ pub struct Thread {
     /// As in [`Switch`], of the run queue the thread is on.
     pub steal_ns: u64,
     pub clock_lag_ns: u64,
+    /// Iterator: a wake-up that no switch-in has told yet; else 0.
+    pub waking_ns: u64,
 }
 
 /// `sched_process_fork`: `task_newtask` without this one after it is a worker the kernel made.
@@ -295,13 +302,22 @@ pub struct Lost {
     pub total: u64,
 }
 
+/// What `header.cpu` has counted up to `header.at_ns`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuSwitches {
+    pub header: Header,
+    pub counted: crate::counters::CpuSwitches,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 16);
-    assert!(size_of::<Switch>() == 128);
+    assert!(size_of::<Switch>() == 144);
+    assert!(size_of::<CpuSwitches>() == 96);
     assert!(size_of::<Waking>() == 32);
     assert!(size_of::<WakeupNew>() == 40);
     assert!(size_of::<Migrate>() == 32);
-    assert!(size_of::<Thread>() == 160);
+    assert!(size_of::<Thread>() == 168);
     assert!(size_of::<Fork>() == 40);
     assert!(size_of::<Exec>() == 48);
     assert!(size_of::<Exit>() == 64);

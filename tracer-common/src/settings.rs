@@ -21,6 +21,10 @@ pub mod feature {
     pub const CGROUP_V2: u64 = 1 << 6;
     /// Cgroup ids come from the cpu controller's own hierarchy (version 1).
     pub const CGROUP_V1: u64 = 1 << 7;
+    /// Only what concerns watched threads is told.
+    pub const NARROW: u64 = 1 << 8;
+    /// Processes that watched ones create are watched, too.
+    pub const CHILDREN: u64 = 1 << 9;
 }
 
 /// Names of the other globals.

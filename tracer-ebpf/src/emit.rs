@@ -12,22 +12,56 @@ use tracer_common::{
 use crate::{
     maps::{COUNTERS, RINGS, Ring},
     settings::WAKE_MASK,
+    watch::is_watched,
 };
 
-/// Writes one record of type `T`, which starts with a [`Header`]; `fill` sets every field after it
+/// Writes one record of type `T` about a thread, if that is watched. `T` starts with a [`Header`]; `fill` sets every field after it
 /// and answers the header's flags. A wake-up per record would cost ten times the record and make us
 /// our own noisy neighbour: the collector comes by itself, and is called only once in thousands of
 /// records, so that a burst does not find it asleep.
 #[inline(always)]
-pub fn emit<T: 'static>(probe: Probe, kind: u16, fill: impl FnOnce(&mut T) -> u16) {
-    // SAFETY: helpers without preconditions.
-    let (at_ns, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
-    let Some(counters) = COUNTERS.get_ptr_mut(probe as u32) else {
+pub fn emit<T: 'static>(
+    probe: Probe,
+    kind: u16,
+    tid: u32,
+    fill: impl FnOnce(&mut T) -> u16,
+) {
+    let Some(counters) = counters(probe) else {
         return;
     };
-    // SAFETY: the slot of this CPU and probe, which does not interrupt itself.
-    let counters = unsafe { &mut *counters };
     counters.events = counters.events.wrapping_add(1);
+    if is_watched(tid) {
+        tell(counters, now(), probe, kind, fill);
+    }
+}
+
+/// `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: a helper without preconditions.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+pub fn counters(probe: Probe) -> Option<&'static mut Counters> {
+    // SAFETY: the slot of this CPU and probe, which does not interrupt itself.
+    COUNTERS
+        .get_ptr_mut(probe as u32)
+        .map(|counters| unsafe { &mut *counters })
+}
+
+/// [`emit`] for a probe that has counted its run and knows the time.
+#[inline(always)]
+pub fn tell<T: 'static>(
+    counters: &mut Counters,
+    at_ns: u64,
+    probe: Probe,
+    kind: u16,
+    fill: impl FnOnce(&mut T) -> u16,
+) {
+    // SAFETY: a helper without preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    counters.records = counters.records.wrapping_add(1);
     let Some(ring) = RINGS.get(cpu) else {
         counters.lost = counters.lost.wrapping_add(1);
         return;
@@ -53,7 +87,7 @@ pub fn emit<T: 'static>(probe: Probe, kind: u16, fill: impl FnOnce(&mut T) -> u1
             flags,
         });
     }
-    let call = counters.events & WAKE_MASK.load() == 0;
+    let call = counters.records & WAKE_MASK.load() == 0;
     entry.submit(
         if call {
             BPF_RB_FORCE_WAKEUP

@@ -7,6 +7,7 @@ mod maps;
 mod probes;
 mod settings;
 mod task;
+mod watch;
 
 #[cfg(not(test))]
 #[panic_handler]

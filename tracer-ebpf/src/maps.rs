@@ -1,10 +1,10 @@
 //! Every map, with the reason for its type and size.
 
 use aya_ebpf::{
-    btf_maps::{ArrayOfMaps, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, PerCpuArray, RingBuf},
     macros::btf_map,
 };
-use tracer_common::counters::{Counters, PROBES};
+use tracer_common::counters::{Counters, CpuSwitches, PROBES, WAKE_NOTES, WakeNote, WatchBlock};
 
 /// The ring of one CPU. Rings keep order and need no lock against other CPUs; the loader creates
 /// each with the size the user asked for, this one is only the template.
@@ -18,6 +18,19 @@ pub static RINGS: ArrayOfMaps<Ring, 1> = ArrayOfMaps::new();
 /// Indexed by `counters::Probe`. Per CPU: a probe does not interrupt itself, so additions are exact.
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counters, { PROBES as usize }> = PerCpuArray::new();
+
+/// One set a CPU, for the switch probe alone.
+#[btf_map]
+pub static SWITCHES: PerCpuArray<CpuSwitches, 1> = PerCpuArray::new();
+
+/// From a wake-up to the switch-in: by the woken thread's number, as it may run on any CPU. An array
+/// and not a hash or task storage: two instructions, no lock, nothing to allocate, any kernel.
+#[btf_map]
+pub static WAKINGS: Array<WakeNote, { WAKE_NOTES as usize }> = Array::new();
+
+/// See `watch`. The loader sets the length where only some threads are watched.
+#[btf_map]
+pub static WATCHED: Array<WatchBlock, 1> = Array::new();
 
 /// Where the snapshot turns a pointer into a number.
 #[btf_map]

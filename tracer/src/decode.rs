@@ -7,7 +7,7 @@ use bytes::Buf;
 use tracer_common::record::{self, kind, next_kind, switch_flags, thread_flags};
 
 use crate::model::{
-    Birth, Comm, Counters, Cpu, Event, Key, Nanos, NextKind, OffState, Posture, Priority, Side,
+    Birth, Comm, Counters, Cpu, CpuSwitches, Event, Key, Nanos, NextKind, OffState, Posture, Priority, Side,
     Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, What,
 };
 
@@ -56,6 +56,7 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         kind::EXIT => size_of::<record::Exit>(),
         kind::RENAME => size_of::<record::Rename>(),
         kind::LOST => size_of::<record::Lost>(),
+        kind::CPU_SWITCHES => size_of::<record::CpuSwitches>(),
         kind::WINDOW_BEGIN | kind::WINDOW_END => size_of::<record::Header>(),
         _ => return None,
     };
@@ -69,7 +70,6 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             task: Key(buf.get_u64_ne()),
             tid: buf.get_u32_ne(),
             current_tid: buf.get_u32_ne(),
-            own: flags & record::waking_flags::OWN != 0,
         },
         kind::WAKEUP_NEW => {
             let task = Key(buf.get_u64_ne());
@@ -149,6 +149,7 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
                 total: buf.get_u64_ne(),
             }
         }
+        kind::CPU_SWITCHES => What::Counted(counted(buf)),
         kind::WINDOW_BEGIN => What::WindowBegin,
         _ => What::WindowEnd,
     })
@@ -163,11 +164,13 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
         key: prev_key,
         tid: buf.get_u32_ne(),
         own: has(switch_flags::PREV_OWN),
+        watched: !has(switch_flags::PREV_UNWATCHED),
     };
     let next = Side {
         key: next_key,
         tid: buf.get_u32_ne(),
         own: has(switch_flags::NEXT_OWN),
+        watched: !has(switch_flags::NEXT_UNWATCHED),
     };
     let counters = counters(buf);
     let next_run_delay = Nanos(buf.get_u64_ne());
@@ -200,7 +203,13 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
         clock_lag,
         nr_running: buf.get_u32_ne(),
         rq_clock: Timestamp(buf.get_u64_ne()),
+        next_waking: time(buf),
     }
+}
+
+/// A time of 0 is none.
+fn time(buf: &mut &[u8]) -> Option<Timestamp> {
+    Some(Timestamp(buf.get_u64_ne())).filter(|&at| at != Timestamp(0))
 }
 
 /// `buf` holds a whole `record::Thread` without its header.
@@ -243,6 +252,8 @@ fn thread(flags: u16, buf: &mut &[u8]) -> (ThreadInfo, Birth) {
         torn: has(thread_flags::TORN),
         steal: has(thread_flags::STEAL).then_some(steal),
         clock_lag,
+        watched: !has(thread_flags::UNWATCHED),
+        waking: time(buf),
     };
     (
         info,
@@ -260,6 +271,18 @@ fn counters(buf: &mut &[u8]) -> Counters {
         nivcsw: buf.get_u64_ne(),
         run_delay: Nanos(buf.get_u64_ne()),
         sum_exec: Nanos(buf.get_u64_ne()),
+    }
+}
+
+fn counted(buf: &mut &[u8]) -> CpuSwitches {
+    CpuSwitches {
+        voluntary: buf.get_u64_ne(),
+        involuntary: buf.get_u64_ne(),
+        from_idle: buf.get_u64_ne(),
+        address_space_changes: buf.get_u64_ne(),
+        kinds: std::array::from_fn(|_| buf.get_u64_ne()),
+        idle_ns: buf.get_u64_ne(),
+        idle_since_ns: buf.get_u64_ne(),
     }
 }
 

@@ -43,6 +43,9 @@ fn a_switch() -> record::Switch {
         syscall: 15,
         nr_running: 16,
         rq_clock_ns: 17,
+        next_waking_ns: 18,
+        next_waker_tid: 19,
+        reserved: 0,
     }
 }
 
@@ -64,12 +67,14 @@ fn a_switch_with_no_flag_measures_nothing_it_need_not() {
             prev: Side {
                 key: Key(1),
                 tid: 3,
-                own: false
+                own: false,
+                watched: true,
             },
             next: Side {
                 key: Key(2),
                 tid: 4,
-                own: false
+                own: false,
+                watched: true,
             },
             counters: Counters {
                 nvcsw: 5,
@@ -94,6 +99,7 @@ fn a_switch_with_no_flag_measures_nothing_it_need_not() {
             clock_lag: Nanos(14),
             nr_running: 16,
             rq_clock: Timestamp(17),
+            next_waking: Some(Timestamp(18)),
         }
     );
 }
@@ -106,6 +112,8 @@ fn every_flag_of_a_switch_says_its_own() {
     assert!(switched(f::THROTTLED, 0).throttled);
     assert!(switched(f::PREV_OWN, 0).prev.own && !switched(f::PREV_OWN, 0).next.own);
     assert!(switched(f::NEXT_OWN, 0).next.own && !switched(f::NEXT_OWN, 0).prev.own);
+    let (prev, next) = (switched(f::PREV_UNWATCHED, 0), switched(f::NEXT_UNWATCHED, 0));
+    assert!(!prev.prev.watched && prev.next.watched && next.prev.watched && !next.next.watched);
     assert_eq!(switched(f::NEXT_QUEUED, 0).next_wait, Some(Nanos(10)));
     assert_eq!(switched(f::STEAL, 0).steal, Some(Nanos(13)));
     assert_eq!(switched(f::SYSCALL, 0).syscall, Some(Syscall::Native(15)));
@@ -160,7 +168,7 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
     let comm = *b"evil\x1b[2J\n\xff\xfe\0\0\0\0\0";
     assert_eq!(
         decoded(&Waking {
-            header: header::<Waking>(kind::WAKING, waking_flags::OWN),
+            header: header::<Waking>(kind::WAKING, 0),
             task: 1,
             tid: 2,
             current_tid: 3,
@@ -169,7 +177,6 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
             task: Key(1),
             tid: 2,
             current_tid: 3,
-            own: true
         }
     );
     assert_eq!(
@@ -328,6 +335,7 @@ fn a_thread(kind: u16, flags: u16, state: u32) -> record::Thread {
         parent_tid: 14,
         steal_ns: 15,
         clock_lag_ns: 16,
+        waking_ns: 0,
     }
 }
 
@@ -362,6 +370,8 @@ fn a_thread_is_described_alike_at_birth_and_by_the_iterator() {
         torn: false,
         steal: Some(Nanos(15)),
         clock_lag: Nanos(16),
+        watched: true,
+        waking: None,
     };
     use thread_flags as f;
     let flags = f::CGROUP | f::QUEUED | f::SYSCALL | f::STEAL;

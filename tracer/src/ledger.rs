@@ -7,11 +7,12 @@ use crate::{
     dist::Histogram,
     engine::Facts,
     model::{
-        CheckSource, Cpu, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch, SwitchCount,
+        CheckSource, Cpu, CpuSwitches, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch, SwitchCount,
         Syscall, Timestamp, WaitBegan,
     },
-    report::{OffCpu, SystemTotals, Totals},
+    report::{Kinds, OffCpu, SystemTotals, Totals},
 };
+use tracer_common::record::next_kind;
 
 /// One thread.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,9 @@ pub struct Row {
     pub audit: Option<Audit>,
     /// Unknown time since the last switch-out: inside the window and outside of it.
     holes: (Nanos, Nanos),
+    /// Run and wait that only the counters tell: in the totals, not in the distributions.
+    pub healed_run: Nanos,
+    pub healed_wait: Nanos,
     /// The thread lived at some time in the window.
     pub present: bool,
     life: Option<(Timestamp, Option<Timestamp>)>,
@@ -50,6 +54,14 @@ pub struct Ledger {
     rows: Vec<Option<Box<Row>>>,
     cpus: Vec<CpuTotals>,
     system: SystemTotals,
+    /// By CPU, what it counted by itself: at the beginning and last.
+    counted: Vec<Option<Counted>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    first: (Timestamp, CpuSwitches),
+    last: (Timestamp, CpuSwitches),
 }
 
 impl Ledger {
@@ -70,6 +82,15 @@ impl Ledger {
             rows: Vec::new(),
             cpus: Vec::new(),
             system: SystemTotals::default(),
+            counted: Vec::new(),
+        }
+    }
+
+    /// The CPUs' own counts go on from where another window left them.
+    pub fn go_on_from(&mut self, before: &Ledger) {
+        self.counted = before.counted.clone();
+        for counted in self.counted.iter_mut().flatten() {
+            counted.first = counted.last;
         }
     }
 
@@ -100,6 +121,15 @@ impl Ledger {
 
     pub fn system(&self) -> &SystemTotals {
         &self.system
+    }
+
+    /// Of each CPU that counts by itself, what it did between the first and the last look at it.
+    pub fn counted(&self) -> impl Iterator<Item = (Cpu, CpuTotals, SystemTotals)> {
+        let counted = (0..).map(Cpu).zip(&self.counted);
+        counted.filter_map(|(cpu, counted)| {
+            let (totals, system) = counted.as_ref()?.growth();
+            Some((cpu, totals, system))
+        })
     }
 
     /// The row's life inside the window.
@@ -289,6 +319,65 @@ impl SpanSink for Ledger {
             self.system.count(counted);
         }
     }
+
+    fn counted(&mut self, cpu: Cpu, at: Timestamp, counted: &CpuSwitches) {
+        let index = usize::from(cpu.0);
+        if index >= self.counted.len() {
+            self.counted.resize(index + 1, None);
+        }
+        let look = (at, *counted);
+        match &mut self.counted[index] {
+            Some(counted) if self.from.is_some_and(|from| at > from) => {
+                if at <= self.to {
+                    counted.last = look;
+                }
+            }
+            place => {
+                *place = Some(Counted {
+                    first: look,
+                    last: look,
+                });
+            }
+        }
+    }
+}
+
+impl Counted {
+    fn growth(&self) -> (CpuTotals, SystemTotals) {
+        let ((from, first), (to, last)) = (self.first, self.last);
+        let less = |of: fn(&CpuSwitches) -> u64| of(&last).saturating_sub(of(&first));
+        // The idle thread that still runs has not been counted yet.
+        let idle = |at: Timestamp, counted: &CpuSwitches| match counted.idle_since_ns {
+            0 => Nanos(counted.idle_ns),
+            since => Nanos(counted.idle_ns) + at.since(Timestamp(since)),
+        };
+        let window = to.since(from);
+        let idle = (idle(to, &last) - idle(from, &first)).min(window);
+        let kind = |kind: u16| less_at(&first.kinds, &last.kinds, kind);
+        let system = SystemTotals {
+            voluntary: less(|counted| counted.voluntary),
+            involuntary: less(|counted| counted.involuntary),
+            from_idle: less(|counted| counted.from_idle),
+            address_space_changes: less(|counted| counted.address_space_changes),
+            kinds: Kinds {
+                same_process: kind(next_kind::SAME_PROCESS),
+                other_process: kind(next_kind::OTHER_PROCESS),
+                kernel_thread: kind(next_kind::KERNEL_THREAD),
+                idle: kind(next_kind::IDLE),
+            },
+        };
+        let totals = CpuTotals {
+            busy: window - idle,
+            idle,
+            switches: system.switches(),
+        };
+        (totals, system)
+    }
+}
+
+fn less_at(first: &[u64; 4], last: &[u64; 4], kind: u16) -> u64 {
+    let at = |counts: &[u64; 4]| counts.get(usize::from(kind)).copied().unwrap_or(0);
+    at(last).saturating_sub(at(first))
 }
 
 impl Row {
@@ -361,6 +450,8 @@ impl Row {
         self.totals.run += run;
         self.totals.wait += wait;
         self.net_run += run;
+        self.healed_run += run;
+        self.healed_wait += wait;
     }
 }
 
@@ -400,5 +491,10 @@ impl SpanSink for Both<'_> {
     fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
         self.0.unseen(at, counted);
         self.1.unseen(at, counted);
+    }
+
+    fn counted(&mut self, cpu: Cpu, at: Timestamp, counted: &CpuSwitches) {
+        self.0.counted(cpu, at, counted);
+        self.1.counted(cpu, at, counted);
     }
 }

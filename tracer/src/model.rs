@@ -4,6 +4,8 @@
 
 use std::ops::{Add, AddAssign, Sub};
 
+pub use tracer_common::counters::CpuSwitches;
+
 /// Nanoseconds on the kernel's monotonic clock; never wall time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
@@ -167,6 +169,8 @@ pub struct Side {
     pub tid: u32,
     /// Belongs to the tracer itself.
     pub own: bool,
+    /// The stream tells all of it. Of one that is not watched, only the switches of others tell.
+    pub watched: bool,
 }
 
 /// One context switch.
@@ -199,6 +203,8 @@ pub struct Switch {
     pub nr_running: u32,
     /// The scheduler's own time of this switch; comparable across CPUs, not with [`Event::at`].
     pub rq_clock: Timestamp,
+    /// The last `sched_waking` of `next` since its last switch-in, unless told by an event of its own.
+    pub next_waking: Option<Timestamp>,
 }
 
 /// A thread as the task iterator or `task_newtask` describes it.
@@ -226,6 +232,10 @@ pub struct ThreadInfo {
     /// As in [`Switch`], of its run queue.
     pub steal: Option<Nanos>,
     pub clock_lag: Nanos,
+    /// As in [`Side`].
+    pub watched: bool,
+    /// A wake-up that no switch-in has told.
+    pub waking: Option<Timestamp>,
 }
 
 /// What a thread was doing when the iterator looked at it.
@@ -265,7 +275,6 @@ pub enum What {
         task: Key,
         tid: u32,
         current_tid: u32,
-        own: bool,
     },
     WakeupNew {
         task: Key,
@@ -317,6 +326,8 @@ pub enum What {
         probe: u32,
         total: u64,
     },
+    /// What this CPU has counted by itself so far.
+    Counted(CpuSwitches),
     /// From the iterator at the start.
     Seen(Box<ThreadInfo>),
     /// From the iterator at the end.
@@ -487,6 +498,8 @@ pub trait SpanSink {
     fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount);
     /// Switches before `at` that the kernel does not show, inferred from what it does.
     fn unseen(&mut self, at: Timestamp, counted: SwitchCount);
+    /// What this CPU has counted by itself up to `at`, since the probes were attached.
+    fn counted(&mut self, cpu: Cpu, at: Timestamp, counted: &CpuSwitches);
 }
 
 /// How one switch record counts for the machine: more than 1 when records before it were lost.

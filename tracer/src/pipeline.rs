@@ -97,6 +97,7 @@ impl Pipeline {
         interval.end(at);
         self.engine.open_spans(at, interval);
         let mut next = Ledger::new(&self.settings.facts, false);
+        next.go_on_from(interval);
         next.begin(at);
         let done = std::mem::replace(interval, next);
         let folded = std::mem::take(&mut self.interval_folded);

@@ -82,6 +82,9 @@ pub struct Quality {
     /// `None`: this kernel does not tell.
     pub missed_events: Option<u64>,
     pub late_records: u64,
+    /// Where records were lost: how many holes there are, and the longest of them.
+    pub holes: u64,
+    pub longest_holes: Vec<Hole>,
     pub switch_ins_without_waking: u64,
     /// Switch-ins that no record told, put in from the kernel's counters.
     pub rebuilt_switch_ins: u64,
@@ -92,6 +95,16 @@ pub struct Quality {
     pub threads_matched: u64,
     pub threads_self_checked: u64,
     pub mismatches: Vec<Mismatch>,
+}
+
+/// A stretch in which records of one CPU are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    pub cpu: u16,
+    /// From the window's start.
+    pub from_ns: i64,
+    pub to_ns: i64,
+    pub records: u64,
 }
 
 /// A total that differs from the kernel's.
@@ -161,6 +174,14 @@ impl SystemTotals {
         self.voluntary += counted.voluntary;
         self.involuntary += counted.involuntary;
         self.from_idle += counted.from_idle;
+    }
+
+    pub fn add(&mut self, other: &SystemTotals) {
+        self.voluntary += other.voluntary;
+        self.involuntary += other.involuntary;
+        self.from_idle += other.from_idle;
+        self.address_space_changes += other.address_space_changes;
+        self.kinds.add(&other.kinds);
     }
 
     pub fn switches(&self) -> u64 {
@@ -283,6 +304,10 @@ pub struct Kinds {
 }
 
 impl Kinds {
+    pub fn sum(&self) -> u64 {
+        self.same_process + self.other_process + self.kernel_thread + self.idle
+    }
+
     pub fn count(&mut self, kind: NextKind) {
         match kind {
             NextKind::Idle => self.idle += 1,
@@ -322,6 +347,18 @@ pub struct Thread {
     /// Longest first.
     pub off_cpu: Vec<OffCpu>,
     pub kernel: Option<KernelCounters>,
+    pub covered: Covered,
+}
+
+/// The shares of totals that records told one by one: `kinds`, distributions and rows have these, the
+/// rest only the counters tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// Switch-outs that no record told; `kinds` and `address_space_changes` lack them.
+    pub lost_switches: u64,
+    /// Of run and wait, what is in no distribution.
+    pub healed_run: Nanos,
+    pub healed_wait: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use crate::{
         Engine,
         tasks::{Identity, ProcessId},
     },
-    ledger::{Ledger, Row},
-    model::{CheckSource, Nanos, Slot, Timestamp},
+    ledger::{CpuTotals, Ledger, Row},
+    model::{CheckSource, Cpu, Nanos, Slot, Timestamp},
     report::{
-        CpuRow, Dist, EndReason, Exit, Folded, Mismatch, Model, Process, Quality, Report, System,
-        Target, Thread, Totals, Verdict, Window,
+        Covered, CpuRow, Dist, EndReason, Exit, Folded, Hole, Mismatch, Model, Process, Quality, Report, System,
+        SystemTotals, Target, Thread, Totals, Verdict, Window,
     },
     target::Selection,
 };
@@ -25,6 +25,10 @@ pub struct Outside {
     pub end_reason: Option<EndReason>,
     /// Records that found no room, from the kernel programs' own counters; `None` before the end.
     pub lost_records: Option<u64>,
+    /// Of these, and of the events missed, the switches.
+    pub lost_switches: Option<u64>,
+    /// Records that the kernel programs wrote less those that came: not zero is a fault of ours.
+    pub unaccounted: i64,
     /// Times a kernel program was skipped because it already ran on that CPU.
     /// `None`: this kernel does not tell.
     pub missed_events: Option<u64>,
@@ -83,11 +87,8 @@ impl Summary<'_> {
                 ..Window::default()
             },
             target: self.target(&processes),
-            quality: self.quality(assessment),
-            system: System {
-                totals: Some(*self.ledger.system()),
-                cpus: self.cpus(),
-            },
+            quality: self.quality(from, assessment),
+            system: self.system(),
             processes,
             ..Report::default()
         }
@@ -183,6 +184,12 @@ impl Summary<'_> {
                 .audit
                 .as_ref()
                 .and_then(|audit| audit.kernel(&totals, row.net_run)),
+            covered: Covered {
+                lost_switches: (totals.voluntary + totals.involuntary)
+                    .saturating_sub(totals.kinds.sum()),
+                healed_run: row.healed_run,
+                healed_wait: row.healed_wait,
+            },
         }
     }
 
@@ -207,26 +214,63 @@ impl Summary<'_> {
         }
     }
 
-    fn cpus(&self) -> Vec<CpuRow> {
-        self.ledger
-            .cpus()
-            .filter(|(cpu, _)| self.engine.facts().cpus.contains(cpu))
-            .map(|(cpu, totals)| CpuRow {
-                cpu: cpu.0,
-                busy: totals.busy,
-                idle: totals.idle,
-                switches: totals.switches,
-            })
-            .collect()
+    /// From the stream, to the nanosecond; where it does not tell all, as the CPUs counted by themselves.
+    fn system(&self) -> System {
+        let facts = self.engine.facts();
+        let row = |cpu: Cpu, totals: &CpuTotals| CpuRow {
+            cpu: cpu.0,
+            busy: totals.busy,
+            idle: totals.idle,
+            switches: totals.switches,
+        };
+        if !facts.narrow && !self.engine.losses().any() {
+            let cpus = self.ledger.cpus();
+            return System {
+                totals: Some(*self.ledger.system()),
+                cpus: cpus
+                    .filter(|(cpu, _)| facts.cpus.contains(cpu))
+                    .map(|(cpu, totals)| row(cpu, totals))
+                    .collect(),
+            };
+        }
+        let mut sum = None;
+        let mut cpus = Vec::new();
+        for (cpu, totals, system) in self.ledger.counted() {
+            if facts.cpus.contains(&cpu) {
+                cpus.push(row(cpu, &totals));
+                sum.get_or_insert_with(SystemTotals::default).add(&system);
+            }
+        }
+        System { totals: sum, cpus }
     }
 
-    fn quality(&self, assessment: Assessment) -> Quality {
+    fn holes(&self, from: Timestamp) -> Vec<Hole> {
+        let mut holes: Vec<Hole> = self
+            .engine
+            .losses()
+            .longest
+            .iter()
+            .map(|hole| Hole {
+                cpu: hole.cpu.0,
+                from_ns: offset(hole.from, from),
+                to_ns: offset(hole.to, from),
+                records: hole.records,
+            })
+            .collect();
+        holes.sort_by_key(|hole| (hole.from_ns, hole.cpu));
+        holes
+    }
+
+    fn quality(&self, from: Timestamp, assessment: Assessment) -> Quality {
         let losses = self.engine.losses();
         let mut quality = Quality {
             lost_records: self.outside.lost_records.unwrap_or(losses.records),
-            lost_switches: losses.switches,
+            // The kernel's count has those of threads whose numbers nobody saw again.
+            lost_switches: losses.switches.max(self.outside.lost_switches.unwrap_or(0)),
             missed_events: self.outside.missed_events,
             late_records: self.late,
+            holes: losses.holes,
+            longest_holes: self.holes(from),
             switch_ins_without_waking: self.engine.oddities().switch_ins_without_waking,
             rebuilt_switch_ins: self.engine.oddities().rebuilt_switch_ins,
             hidden_threads: self.engine.hidden().count() as u64,
@@ -251,11 +295,20 @@ impl Summary<'_> {
                 assessment.unknown.0 as f64 / 1e6
             ));
         }
-        quality.verdict = if unexplained > 0 && !known_loss {
-            quality.reasons.insert(
-                0,
-                format!("{unexplained} totals differ from the kernel's own counters without a known loss"),
-            );
+        let mut contradictions = Vec::new();
+        if self.outside.unaccounted != 0 {
+            contradictions.push(format!(
+                "the kernel programs wrote {} records more than came and were lost: please report this",
+                self.outside.unaccounted
+            ));
+        }
+        if unexplained > 0 && !known_loss {
+            contradictions.push(format!(
+                "{unexplained} totals differ from the kernel's own counters without a known loss"
+            ));
+        }
+        quality.verdict = if !contradictions.is_empty() {
+            quality.reasons.splice(0..0, contradictions);
             Verdict::Invalid
         } else if quality.reasons.is_empty() {
             // Neither lost nor missed: nobody is shown them, and who ran before or after is whole.

@@ -139,6 +139,7 @@ impl Selection {
             | What::Fork { .. }
             | What::Exit { .. }
             | What::Lost { .. }
+            | What::Counted(_)
             | What::WindowEnd => {}
         }
     }

@@ -17,7 +17,7 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     }
     let task = Task::new(ctx.arg(2));
     let whole_process = ctx.arg::<u8>(3);
-    emit(Probe::Cgroup, kind::CGROUP, |record: &mut Cgroup| {
+    emit(Probe::Cgroup, kind::CGROUP, task.tid(), |record: &mut Cgroup| {
         task.write_key(&mut record.task);
         record.tid = task.tid();
         record.whole_process = u32::from(whole_process != 0);

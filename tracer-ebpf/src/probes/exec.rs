@@ -23,7 +23,7 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
             task.tid()
         );
     }
-    emit(Probe::Exec, kind::EXEC, |record: &mut Exec| {
+    emit(Probe::Exec, kind::EXEC, task.tid(), |record: &mut Exec| {
         task.write_key(&mut record.task);
         record.tid = task.tid();
         record.old_tid = old_tid;

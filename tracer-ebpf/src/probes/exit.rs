@@ -8,12 +8,15 @@ use tracer_common::{
     record::{Exit, kind},
 };
 
+use super::waking;
 use crate::{emit::emit, task::Task};
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
-    emit(Probe::Exit, kind::EXIT, |record: &mut Exit| {
+    // A wake-up that it has not slept for would keep the place taken.
+    waking::take(task.tid());
+    emit(Probe::Exit, kind::EXIT, task.tid(), |record: &mut Exit| {
         task.write_key(&mut record.task);
         record.tid = task.tid();
         record.exit_code = task.exit_code();

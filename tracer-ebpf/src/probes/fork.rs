@@ -14,7 +14,7 @@ use crate::{emit::emit, task::Task};
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent = Task::new(ctx.arg(0));
     let child = Task::new(ctx.arg(1));
-    emit(Probe::Fork, kind::FORK, |record: &mut Fork| {
+    emit(Probe::Fork, kind::FORK, child.tid(), |record: &mut Fork| {
         parent.write_key(&mut record.parent);
         child.write_key(&mut record.child);
         record.parent_tid = parent.tid();

@@ -1,6 +1,7 @@
 //! One hook a file.
 
 mod cgroup;
+mod calibrate;
 mod exec;
 mod exit;
 mod fork;

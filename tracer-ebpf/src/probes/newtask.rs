@@ -8,20 +8,34 @@ use aya_ebpf::{
 use tracer_common::{
     counters::Probe,
     record::{Thread, kind, thread_flags},
+    settings::feature,
 };
 
 use crate::{
     emit::emit,
+    settings::has,
     task::{Task, key_of_current},
+    watch::{self, is_watched},
 };
+
+/// include/uapi/linux/sched.h
+const CLONE_THREAD: u64 = 0x0001_0000;
 
 #[btf_tracepoint(function = "task_newtask")]
 pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
-    let task = Task::new(ctx.arg(0));
-    let clone_flags: u64 = ctx.arg(1);
-    emit(Probe::Newtask, kind::NEWTASK, |record: &mut Thread| {
+    observe(Task::new(ctx.arg(0)), ctx.arg(1));
+    0
+}
+
+#[inline(always)]
+pub fn observe(task: Task, clone_flags: u64) {
+    let parent_tid = bpf_get_current_pid_tgid() as u32;
+    let tid = task.tid();
+    let inherits = has(feature::CHILDREN) || clone_flags & CLONE_THREAD != 0;
+    watch::set(tid, inherits && is_watched(parent_tid));
+    emit(Probe::Newtask, kind::NEWTASK, tid, |record: &mut Thread| {
         task.write_key(&mut record.task);
-        record.tid = task.tid();
+        record.tid = tid;
         record.tgid = task.tgid();
         record.ppid = task.ppid();
         record.state = task.state();
@@ -41,8 +55,8 @@ pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
         record.syscall = 0;
         record.steal_ns = 0;
         record.clock_lag_ns = 0;
-        record.parent_tid = bpf_get_current_pid_tgid() as u32;
+        record.waking_ns = 0;
+        record.parent_tid = parent_tid;
         (task.thread_flags() | thread_flags::UNBORN) & !thread_flags::STEAL
     });
-    0
 }

@@ -17,7 +17,7 @@ use crate::{emit::emit, task::Task};
 pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     let name: *const u8 = ctx.arg(1);
-    emit(Probe::Rename, kind::RENAME, |record: &mut Rename| {
+    emit(Probe::Rename, kind::RENAME, task.tid(), |record: &mut Rename| {
         task.write_key(&mut record.task);
         record.tid = task.tid();
         record.reserved = 0;

@@ -12,7 +12,8 @@ use aya_ebpf::{
 };
 use tracer_common::record::{Header, Thread, kind, thread_flags};
 
-use crate::{maps::SCRATCH, task::Task};
+use super::waking;
+use crate::{maps::SCRATCH, task::Task, watch::is_watched};
 
 /// `struct bpf_iter__task`, kernel/bpf/task_iter.c.
 #[repr(C)]
@@ -96,7 +97,11 @@ pub unsafe extern "C" fn snapshot(ctx: *const IterTask) -> i32 {
         parent_tid: 0,
         steal_ns: queue.steal(),
         clock_lag_ns: queue.clock().wrapping_sub(queue.clock_task()),
+        waking_ns: waking::read(task.tid()).0,
     };
+    if !is_watched(record.tid) {
+        flags |= thread_flags::UNWATCHED;
+    }
     if let Some((number, compat)) = task.syscall() {
         record.syscall = number;
         flags |= thread_flags::SYSCALL;
@@ -115,7 +120,7 @@ pub unsafe extern "C" fn snapshot(ctx: *const IterTask) -> i32 {
         flags |= thread_flags::TORN;
     }
     record.header.flags = flags;
-    // SAFETY: `meta` and its `seq` are typed pointers for the verifier; the record is 160 bytes on
+    // SAFETY: `meta` and its `seq` are typed pointers for the verifier; the record is 168 bytes on
     // the stack. A full buffer makes the kernel call us again for the same task.
     unsafe {
         let seq = meta.read_volatile();

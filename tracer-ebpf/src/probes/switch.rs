@@ -1,5 +1,6 @@
 //! Hook:       tp_btf/sched_switch
-//! Writes:     record::Switch, once per context switch
+//! Writes:     record::Switch, once per context switch that concerns a watched thread;
+//!             counters::CpuSwitches, all of them
 //! Without it: no tracing; preflight refuses to start
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
@@ -9,30 +10,59 @@ use tracer_common::{
     settings::feature,
 };
 
-use crate::{emit::emit, settings::has, task::Task};
+use super::waking;
+use crate::{
+    emit::{counters, now, tell},
+    maps::SWITCHES,
+    settings::has,
+    task::Task,
+    watch::is_watched,
+};
 
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
-    let preempt = ctx.arg::<u8>(0) != 0;
     let prev = Task::new(ctx.arg(1));
     let next = Task::new(ctx.arg(2));
     // Before 5.18 the state is not handed over, but the thread is still off the run queue's lock
     // reach: whoever wakes it meanwhile can at most have set TASK_WAKING.
-    let now = prev.state();
     let state = if has(feature::PREV_STATE_ARG) {
         ctx.arg::<u32>(3)
     } else {
-        now
+        prev.state()
     };
+    observe(ctx.arg::<u8>(0) != 0, prev, next, state);
+    0
+}
 
-    emit(Probe::Switch, kind::SWITCH, |record: &mut Switch| {
+#[inline(always)]
+pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
+    let (prev_tid, next_tid) = (prev.tid(), next.tid());
+    let (prev_watched, next_watched) = (is_watched(prev_tid), is_watched(next_tid));
+    let told = prev_watched || next_watched;
+    // Reading the clock is the dearest part of a switch that nobody is told of.
+    let at_ns = if told || prev_tid == 0 || next_tid == 0 {
+        now()
+    } else {
+        0
+    };
+    let kind = next_kind_of(prev, next);
+    let next_mm = next.mm();
+    let changes_mm = next_mm != 0 && next_mm != prev.active_mm();
+    count(prev_tid, next_tid, preempt || state == 0, kind, changes_mm, at_ns);
+    if !told {
+        return;
+    }
+    let Some(counters) = counters(Probe::Switch) else {
+        return;
+    };
+    tell(counters, at_ns, Probe::Switch, kind::SWITCH, |record: &mut Switch| {
         let queue = next.run_queue();
         let clock = queue.clock();
         let last_queued = next.last_queued();
         prev.write_key(&mut record.prev);
         next.write_key(&mut record.next);
-        record.prev_tid = prev.tid();
-        record.next_tid = next.tid();
+        record.prev_tid = prev_tid;
+        record.next_tid = next_tid;
         record.prev_nvcsw = prev.nvcsw();
         record.prev_nivcsw = prev.nivcsw();
         record.prev_run_delay_ns = prev.run_delay();
@@ -44,8 +74,10 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         record.clock_lag_ns = clock.wrapping_sub(queue.clock_task());
         record.nr_running = queue.nr_running();
         record.rq_clock_ns = clock;
+        (record.next_waking_ns, record.next_waker_tid) = waking::take(next_tid);
+        record.reserved = 0;
 
-        let mut flags = next_kind_of(prev, next) << switch_flags::NEXT_KIND_SHIFT;
+        let mut flags = kind << switch_flags::NEXT_KIND_SHIFT;
         if last_queued != 0 {
             flags |= switch_flags::NEXT_QUEUED;
             record.next_wait_ns = clock.wrapping_sub(last_queued);
@@ -56,12 +88,17 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             flags |= switch_flags::PREEMPT;
         }
         // `state` is the state it entered schedule() with; a pending signal has set it back since.
-        if preempt || state == 0 || now == 0 {
+        if preempt || state == 0 || prev.state() == 0 {
             flags |= switch_flags::RUNNABLE;
         }
-        let next_mm = next.mm();
-        if next_mm != 0 && next_mm != prev.active_mm() {
+        if changes_mm {
             flags |= switch_flags::ADDRESS_SPACE;
+        }
+        if !prev_watched {
+            flags |= switch_flags::PREV_UNWATCHED;
+        }
+        if !next_watched {
+            flags |= switch_flags::NEXT_UNWATCHED;
         }
         if prev.in_iowait() {
             flags |= switch_flags::IOWAIT;
@@ -90,7 +127,45 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         }
         flags
     });
-    0
+}
+
+/// Every switch of this CPU counts, also those that no record tells or could tell.
+#[inline(always)]
+fn count(
+    prev_tid: u32,
+    next_tid: u32,
+    involuntary: bool,
+    kind: u16,
+    changes_mm: bool,
+    at_ns: u64,
+) {
+    let Some(counted) = SWITCHES.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the set of this CPU; this probe does not interrupt itself.
+    let counted = unsafe { &mut *counted };
+    if prev_tid == 0 {
+        counted.from_idle += 1;
+        if counted.idle_since_ns != 0 {
+            counted.idle_ns += at_ns.wrapping_sub(counted.idle_since_ns);
+        }
+        counted.idle_since_ns = 0;
+    } else {
+        if involuntary {
+            counted.involuntary += 1;
+        } else {
+            counted.voluntary += 1;
+        }
+        if let Some(counter) = counted.kinds.get_mut(usize::from(kind)) {
+            *counter += 1;
+        }
+    }
+    if changes_mm {
+        counted.address_space_changes += 1;
+    }
+    if next_tid == 0 {
+        counted.idle_since_ns = at_ns;
+    }
 }
 
 #[inline(always)]

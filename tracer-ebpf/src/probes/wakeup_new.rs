@@ -16,6 +16,7 @@ pub fn sched_wakeup_new(ctx: BtfTracePointContext) -> i32 {
     emit(
         Probe::WakeupNew,
         kind::WAKEUP_NEW,
+        task.tid(),
         |record: &mut WakeupNew| {
             task.write_key(&mut record.task);
             record.tid = task.tid();

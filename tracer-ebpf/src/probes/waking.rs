@@ -1,33 +1,100 @@
 //! Hook:       tp_btf/sched_waking
-//! Writes:     record::Waking, once per wake-up that found its thread asleep
+//! Writes:     a note that the switch-in of the woken thread takes along; record::Waking where the
+//!             place of the note is taken
 //! Without it: a sleep that the kernel counted as wait cannot be told apart; preflight refuses
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use tracer_common::{
-    counters::Probe,
-    record::{Waking, kind, waking_flags},
+    counters::{Probe, WakeNote, wake_note},
+    record::{Waking, kind},
 };
 
-use crate::{emit::emit, settings::OWN_TGID, task::Task};
+use crate::{
+    emit::{counters, now, tell},
+    maps::WAKINGS,
+    task::Task,
+    watch::is_watched,
+};
 
 #[btf_tracepoint(function = "sched_waking")]
 pub fn sched_waking(ctx: BtfTracePointContext) -> i32 {
-    let task = Task::new(ctx.arg(0));
-    let current = bpf_get_current_pid_tgid();
-    emit(Probe::Waking, kind::WAKING, |record: &mut Waking| {
-        task.write_key(&mut record.task);
-        record.tid = task.tid();
-        record.current_tid = current as u32;
-        let mut flags = 0;
-        if current as u32 == 0 {
-            flags |= waking_flags::FROM_IDLE;
-        }
-        if current >> 32 == OWN_TGID.load() {
-            flags |= waking_flags::OWN;
-        }
-        flags
-    });
+    note(Task::new(ctx.arg(0)));
     0
+}
+
+#[inline(always)]
+pub fn note(task: Task) {
+    let Some(counters) = counters(Probe::Waking) else {
+        return;
+    };
+    counters.events = counters.events.wrapping_add(1);
+    let tid = task.tid();
+    if !is_watched(tid) {
+        return;
+    }
+    let Some(note) = WAKINGS.get_ptr_mut(wake_note(tid)) else {
+        return;
+    };
+    let at_ns = now();
+    let current_tid = bpf_get_current_pid_tgid() as u32;
+    // SAFETY: a place of the map. Two wakers of two threads that share a place may write at the same
+    // time; whichever thread's number stands there in the end has a time that is right within that.
+    let taken = unsafe { (&raw const (*note).tid).read_volatile() };
+    if taken != 0 && taken != tid {
+        tell(
+            counters,
+            at_ns,
+            Probe::Waking,
+            kind::WAKING,
+            |record: &mut Waking| {
+                task.write_key(&mut record.task);
+                record.tid = tid;
+                record.current_tid = current_tid;
+                0
+            },
+        );
+        return;
+    }
+    // SAFETY: as above. The waker holds the thread's `pi_lock`, and it is switched in only after that.
+    unsafe {
+        note.write(WakeNote {
+            tid,
+            current_tid,
+            at_ns,
+        });
+    }
+}
+
+/// What the note of a thread says, if there is one: the time, and who was current.
+#[inline(always)]
+pub fn read(tid: u32) -> (u64, u32) {
+    match WAKINGS.get_ptr_mut(wake_note(tid)) {
+        // SAFETY: a place of the map.
+        Some(note) => unsafe {
+            if (*note).tid == tid {
+                ((*note).at_ns, (*note).current_tid)
+            } else {
+                (0, 0)
+            }
+        },
+        None => (0, 0),
+    }
+}
+
+/// The same, and the place is free again.
+#[inline(always)]
+pub fn take(tid: u32) -> (u64, u32) {
+    match WAKINGS.get_ptr_mut(wake_note(tid)) {
+        // SAFETY: a place of the map.
+        Some(note) => unsafe {
+            if (*note).tid != tid {
+                return (0, 0);
+            }
+            (*note).tid = 0;
+            ((*note).at_ns, (*note).current_tid)
+        },
+        None => (0, 0),
+    }
 }

@@ -43,23 +43,23 @@ impl Cpus {
     }
 
     /// Closes the stretch of `prev`. Answers the thread that was thought to run here, if it was
-    /// another one: its switch-out is missing.
+    /// another one: its switch-out is missing. A side that is not watched has no slot.
     pub fn switch(
         &mut self,
         cpu: Cpu,
         at: Timestamp,
-        (prev, prev_idle): (Slot, bool),
-        (next, next_idle): (Slot, bool),
+        (prev, prev_idle): (Option<Slot>, bool),
+        (next, next_idle): (Option<Slot>, bool),
         sink: &mut impl SpanSink,
     ) -> Option<Slot> {
         let place = self.place(cpu);
         let before = place.replace(Place {
             since: at,
-            running: Some(next),
+            running: next,
             idle: next_idle,
         })?;
         sink.cpu(cpu, before.since, at, prev_idle);
-        before.running.filter(|&running| running != prev)
+        before.running.filter(|&running| Some(running) != prev)
     }
 
     /// The open stretches up to `at`.

@@ -4,6 +4,7 @@
 //! no clock, no window: what is inside the window is the ledger's affair.
 
 mod cpu;
+mod losses;
 pub mod tasks;
 mod thread;
 
@@ -13,6 +14,7 @@ pub(crate) mod tests;
 use crate::{
     engine::{
         cpu::Cpus,
+        losses::Losses,
         tasks::{Identity, Tasks},
         thread::Thread,
     },
@@ -21,6 +23,7 @@ use crate::{
         SwitchOut, Syscall, ThreadInfo, Timestamp, What,
     },
 };
+pub use losses::Hole;
 pub use thread::Oddities;
 
 /// What is known of the machine before the first event.
@@ -32,15 +35,8 @@ pub struct Facts {
     pub sched_yield: Option<u32>,
     pub steal: bool,
     pub iowait: bool,
-}
-
-/// What is missing from the stream, as far as the stream itself tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Records that found no room in a ring, as announced.
-    pub records: u64,
-    /// Switches of some thread that no record told.
-    pub switches: u64,
+    /// Only watched threads are told: what a CPU did for others is known as it counted it, not in time.
+    pub narrow: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +48,6 @@ pub struct Engine {
     cpus: Cpus,
     oddities: Oddities,
     losses: Losses,
-    /// By CPU and probe: the loss announced so far.
-    announced: Vec<(u16, u32, u64)>,
     /// When the iterator at the end began.
     end_snapshot: Option<Timestamp>,
 }
@@ -146,7 +140,8 @@ impl Engine {
                     self.tasks.rename(slot, *comm);
                 }
             }
-            What::Lost { probe, total } => self.on_lost(event.cpu, *probe, *total),
+            What::Lost { probe, total } => self.losses.announced(event.cpu, at, *probe, *total),
+            What::Counted(counted) => sink.counted(event.cpu, at, counted),
             What::Seen(info) => self.on_seen(at, info, sink),
             What::SeenAtEnd(info) => self.on_seen_at_end(at, info, sink),
             What::WindowBegin => self.on_window_begin(at),
@@ -173,7 +168,7 @@ impl Engine {
             end_snapshot,
             ..
         } = self;
-        let lossy = *losses != Losses::default();
+        let lossy = losses.any();
         let mut died = Vec::new();
         for (slot, who) in tasks.iter().filter(|(_, who)| who.died_at.is_none()) {
             let thread = &mut threads[slot.index()];
@@ -244,11 +239,13 @@ impl Engine {
         if switch.prev.key == switch.next.key {
             return; // No kernel switches a thread to itself; bytes can say so.
         }
-        let goes_on = |thread: &Thread| thread.leaves_with(&switch.counters);
-        let prev = self.side(at, &switch.prev, goes_on, sink);
-        let goes_on = |thread: &Thread| thread.enters_with(switch.next_seq);
-        let next = self.side(at, &switch.next, goes_on, sink);
+        let leaves = |thread: &Thread| thread.leaves_with(&switch.counters);
+        let enters = |thread: &Thread| thread.enters_with(switch.next_seq);
+        let Switch { prev, next, .. } = switch;
+        let prev = prev.watched.then(|| self.side(at, prev, leaves, sink));
+        let next = next.watched.then(|| self.side(at, next, enters, sink));
         let idle = (switch.prev.tid == 0, switch.next.tid == 0);
+        self.losses.heard(cpu, at);
 
         let unseen = self
             .cpus
@@ -256,50 +253,70 @@ impl Engine {
         if let Some(unseen) = unseen {
             self.threads[unseen.index()].left_unseen();
         }
+        if let Some(prev) = prev {
+            self.leaves(prev, at, cpu, switch, sink);
+        }
+        if let Some(next) = next {
+            self.enters(next, at, cpu, switch, sink);
+        }
+    }
 
+    fn leaves(
+        &mut self,
+        prev: Slot,
+        at: Timestamp,
+        cpu: Cpu,
+        switch: &Switch,
+        sink: &mut impl SpanSink,
+    ) {
         let Engine {
             threads, oddities, ..
         } = self;
         let departure = threads[prev.index()].switch_out(at, cpu, switch, oddities, sink);
         self.losses.switches += departure.lost;
-        if !idle.0 {
+        let (voluntary, involuntary) = (departure.voluntary, departure.involuntary);
+        let is_idle = switch.prev.tid == 0;
+        if !is_idle {
             sink.mark(
                 prev,
                 at,
                 &Mark::SwitchOut {
-                    voluntary: departure.voluntary,
-                    involuntary: departure.involuntary,
-                    yielded: departure.involuntary == 1 && self.is_yield(switch),
+                    voluntary,
+                    involuntary,
+                    yielded: involuntary == 1 && self.is_yield(switch),
                     kind: switch.next_kind,
                     address_space_change: switch.address_space_change,
                 },
             );
         }
         self.threads[prev.index()].settle(at, sink);
-        sink.switch(
-            cpu,
-            at,
-            switch,
-            if idle.0 {
-                let from_idle = departure.voluntary + departure.involuntary;
-                SwitchCount {
-                    from_idle,
-                    ..SwitchCount::default()
-                }
-            } else {
-                let (voluntary, involuntary) = (departure.voluntary, departure.involuntary);
-                SwitchCount {
-                    voluntary,
-                    involuntary,
-                    from_idle: 0,
-                }
-            },
-        );
+        let count = if is_idle {
+            SwitchCount {
+                from_idle: voluntary + involuntary,
+                ..SwitchCount::default()
+            }
+        } else {
+            SwitchCount {
+                voluntary,
+                involuntary,
+                from_idle: 0,
+            }
+        };
+        sink.switch(cpu, at, switch, count);
         if switch.out == SwitchOut::Dead {
             self.tasks.died(prev, at);
         }
+    }
 
-        if self.threads[next.index()].is_hidden() && !idle.1 {
+    fn enters(
+        &mut self,
+        next: Slot,
+        at: Timestamp,
+        cpu: Cpu,
+        switch: &Switch,
+        sink: &mut impl SpanSink,
+    ) {
+        if self.threads[next.index()].is_hidden() && switch.next.tid != 0 {
             let (left, blocked) = self.threads[next.index()].unseen_departures(switch.next_seq);
             self.count_hidden(at, left, blocked, sink);
         }
@@ -310,7 +327,11 @@ impl Engine {
             tasks,
             ..
         } = self;
-        losses.switches += threads[next.index()].switch_in(at, cpu, switch, oddities, sink);
+        let thread = &mut threads[next.index()];
+        if let Some(waking) = switch.next_waking {
+            thread.waking(waking);
+        }
+        losses.switches += thread.switch_in(at, cpu, switch, oddities, sink);
         if let Some(who) = tasks.get_mut(next) {
             who.cpu = cpu;
         }
@@ -418,7 +439,11 @@ impl Engine {
                 slot
             }
         };
-        self.threads[slot.index()].seen(at, info, sink);
+        let thread = &mut self.threads[slot.index()];
+        if let Some(waking) = info.waking {
+            thread.waking(waking);
+        }
+        thread.seen(at, info, sink);
         if info.posture == Posture::OnCpu {
             self.cpus.occupied(info.cpu, at, slot);
         }
@@ -434,7 +459,11 @@ impl Engine {
             return;
         }
         self.tasks.describe(slot, info);
-        self.threads[slot.index()].seen_at_end(at, info, sink);
+        let thread = &mut self.threads[slot.index()];
+        if let Some(waking) = info.waking {
+            thread.waking(waking);
+        }
+        thread.seen_at_end(at, info, sink);
         if let Some(who) = self.tasks.get_mut(slot) {
             who.priority = info.priority;
             who.cgroup = info.cgroup;
@@ -444,30 +473,11 @@ impl Engine {
     fn on_window_begin(&mut self, at: Timestamp) {
         self.tasks.reset_peaks();
         // What was missed while the probes were being attached is before the window.
-        self.losses.switches = 0;
+        self.losses.begin();
         self.oddities = Oddities::default();
         for &cpu in &self.facts.cpus {
             self.cpus.idles(cpu, at);
         }
-    }
-
-    fn on_lost(&mut self, cpu: Cpu, probe: u32, total: u64) {
-        let before = self
-            .announced
-            .iter_mut()
-            .find(|(c, p, _)| (*c, *p) == (cpu.0, probe));
-        let new = match before {
-            Some((_, _, before)) => {
-                let new = total.saturating_sub(*before);
-                *before = total.max(*before);
-                new
-            }
-            None => {
-                self.announced.push((cpu.0, probe, total));
-                total
-            }
-        };
-        self.losses.records += new;
     }
 
     fn is_yield(&self, switch: &Switch) -> bool {

@@ -258,8 +258,9 @@ impl Thread {
         }
     }
 
+    /// Woken at `at`. It may be told after a later one: with the switch-in, or by the last look.
     pub fn waking(&mut self, at: Timestamp) {
-        self.last_waking = Some(at);
+        self.last_waking = self.last_waking.max(Some(at));
     }
 
     /// Switched in. Answers whether the hole before it proves lost switch-outs, and how many.

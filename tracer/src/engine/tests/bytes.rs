@@ -49,11 +49,11 @@ numbers! { u16 u32 u64 }
 
 records! {
     Header { at_ns, kind, len, cpu, flags }
-    Switch { header, prev, next, prev_tid, next_tid, prev_nvcsw, prev_nivcsw, prev_run_delay_ns, prev_sum_exec_ns, next_run_delay_ns, next_wait_ns, next_seq, prev_state, steal_ns, clock_lag_ns, syscall, nr_running, rq_clock_ns }
+    Switch { header, prev, next, prev_tid, next_tid, prev_nvcsw, prev_nivcsw, prev_run_delay_ns, prev_sum_exec_ns, next_run_delay_ns, next_wait_ns, next_seq, prev_state, steal_ns, clock_lag_ns, syscall, nr_running, rq_clock_ns, next_waking_ns, next_waker_tid, reserved }
     Waking { header, task, tid, current_tid }
     WakeupNew { header, task, tid, target_cpu, rq_clock_ns }
     Migrate { header, task, tid, to_cpu }
-    Thread { header, task, tid, tgid, ppid, state, start_ns, nvcsw, nivcsw, run_delay_ns, sum_exec_ns, cgroup_id, clone_flags, parent, comm, policy, static_prio, rt_priority, cpu, syscall, parent_tid, steal_ns, clock_lag_ns }
+    Thread { header, task, tid, tgid, ppid, state, start_ns, nvcsw, nivcsw, run_delay_ns, sum_exec_ns, cgroup_id, clone_flags, parent, comm, policy, static_prio, rt_priority, cpu, syscall, parent_tid, steal_ns, clock_lag_ns, waking_ns }
     Cgroup { header, task, tid, whole_process, cgroup_id }
     Fork { header, parent, child, parent_tid, child_tid }
     Exec { header, task, tid, old_tid, comm }

@@ -69,6 +69,7 @@ impl Toy {
             cpu: task.cpu as u32,
             steal_ns: cpu.steal,
             clock_lag_ns: cpu.lag,
+            waking_ns: task.note.filter(|_| self.attached).unwrap_or(0),
             ..record::Thread::default()
         }
     }

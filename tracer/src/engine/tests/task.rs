@@ -75,6 +75,8 @@ pub struct Task {
     /// From the waker's decision to the run queue, where the decision came after it had left.
     pub wakes: Vec<(u64, u64)>,
     pub woken: Option<u64>,
+    /// A wake-up that its next switch-in tells.
+    pub note: Option<u64>,
     /// It was switched out since the probes are attached.
     pub sighted: bool,
     pub born: Option<u64>,

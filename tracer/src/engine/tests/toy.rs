@@ -39,6 +39,8 @@ pub struct Toy {
     pub records: Vec<Record>,
     /// Nothing is recorded before the probes are attached.
     pub attached: bool,
+    /// How many wake-ups there were: every third finds the place of its note taken.
+    wakings: u64,
     /// An iterator looks at whoever is switched out next, between the count and the tracepoint.
     pub peek: Option<u16>,
 }
@@ -51,6 +53,7 @@ impl Toy {
             cpus: Vec::new(),
             records: Vec::new(),
             attached: true,
+            wakings: 0,
             peek: None,
         };
         for cpu in 0..cpus {
@@ -116,6 +119,7 @@ impl Toy {
             moves: Vec::new(),
             wakes: Vec::new(),
             woken: None,
+            note: None,
             sighted: false,
             born: None,
             died: None,
@@ -162,6 +166,11 @@ impl Toy {
         let task = &mut self.tasks[id];
         task.waking = true;
         task.woken = task.is_off().then_some(self.now);
+        self.wakings += 1;
+        if self.attached && !self.wakings.is_multiple_of(3) {
+            task.note = Some(self.now);
+            return;
+        }
         let record = record::Waking {
             header: self.header(0, kind::WAKING, size_of::<record::Waking>(), 0),
             task: self.tasks[id].key,
@@ -282,6 +291,8 @@ impl Toy {
             syscall: if leave == Leave::Yields { YIELD } else { FUTEX },
             nr_running: 1,
             rq_clock_ns: self.now,
+            next_waking_ns: into.note.filter(|_| self.attached).unwrap_or(0),
+            ..record::Switch::default()
         };
         let told = Told::Switch {
             prev,
@@ -334,6 +345,7 @@ impl Toy {
         let into = &mut self.tasks[next];
         into.run_delay += next_wait;
         (into.last_queued, into.state, into.cpu) = (0, 0, cpu);
+        into.note = None;
         into.lag_at_switch_in = lag;
         self.does(next, Does::Run);
         self.cpus[cpu].running = next;
