@@ -30,6 +30,8 @@ pub struct Counters {
     pub events: u64,
     /// Records written, or tried to: what was received is this less `lost`.
     pub records: u64,
+    /// Wake-ups noted for the switch-in to take along.
+    pub noted: u64,
     /// Records that found no room in the ring.
     pub lost: u64,
     /// The value of `lost` that the stream already told.
@@ -88,6 +90,6 @@ pub type WatchBlock = [u8; 64];
 /// Tids are below 2^22 (`PID_MAX_LIMIT`, include/linux/threads.h): 4 MiB.
 pub const WATCH_BLOCKS: u32 = (1 << 22) / size_of::<WatchBlock>() as u32;
 
-const _: () = assert!(size_of::<Counters>() == 32);
+const _: () = assert!(size_of::<Counters>() == 40);
 const _: () = assert!(size_of::<CpuSwitches>() == 80);
 const _: () = assert!(size_of::<WakeNote>() == 16);

@@ -68,6 +68,14 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_threads: u32,
 
+    /// Stop, and report, when tracing takes more than this share of the machine, in per cent, over a second
+    #[arg(long, value_name = "PERCENT", value_parser = values::percent)]
+    pub max_overhead: Option<f64>,
+
+    /// How the cost of the kernel programs is found
+    #[arg(long, value_enum, default_value_t = CostMethod::Calibrated)]
+    pub cost: CostMethod,
+
     /// Show command lines (they may hold secrets)
     #[arg(long)]
     pub cmdline: bool,
@@ -87,6 +95,15 @@ pub struct RunOptions {
     // Last: its heading would go on to what follows it.
     #[command(flatten)]
     pub target: TargetOptions,
+}
+
+/// How the cost of the kernel programs is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CostMethod {
+    /// Counted runs, times what a run takes in a loop at the start
+    Calibrated,
+    /// The kernel's own statistics: exact, and slower for every BPF program of the machine
+    Exact,
 }
 
 /// Whom to trace: the union of all that is given; nothing is the whole system.

@@ -85,6 +85,20 @@ impl Pipeline {
         }
     }
 
+    /// The tids of all chosen threads, and of their leaders, whose tid they take over by exec.
+    pub fn chosen(&self) -> Vec<u32> {
+        let tasks = self.engine.tasks();
+        let chosen = tasks
+            .iter()
+            .filter(|(slot, _)| self.selection.contains(*slot));
+        let mut tids: Vec<u32> = chosen
+            .flat_map(|(_, who)| [who.tid, tasks.process(who.process).pid])
+            .collect();
+        tids.sort_unstable();
+        tids.dedup();
+        tids
+    }
+
     /// Whether any chosen thread still lives.
     pub fn target_lives(&self) -> bool {
         self.selection.lives(self.engine.tasks())

@@ -9,7 +9,8 @@ use core::ffi::{c_long, c_void};
 
 use aya_ebpf::{
     helpers::generated::{bpf_get_current_task_btf, bpf_loop},
-    programs::RawTracePointContext,
+    macros::btf_tracepoint,
+    programs::{BtfTracePointContext, RawTracePointContext},
 };
 
 use super::{newtask, switch, waking};
@@ -40,6 +41,12 @@ pub extern "C" fn calibrate_empty(ctx: *mut c_void) -> u32 {
         0
     }
     measure(ctx, body)
+}
+
+/// Does nothing: what it takes to call a program at all, told by how much slower a rename becomes.
+#[btf_tracepoint(function = "task_rename")]
+pub fn calibrate_call(_ctx: BtfTracePointContext) -> i32 {
+    0
 }
 
 /// A switch that is told.
@@ -75,13 +82,13 @@ pub extern "C" fn calibrate_newtask(ctx: *mut c_void) -> u32 {
     measure(ctx, body)
 }
 
-/// Watches the threads `args[0..]`, up to a 0.
+/// Watches the threads `args[1..]` that are not 0, or watches them no more where `args[0]` is 0.
 #[unsafe(link_section = "raw_tp/watch_threads")]
 #[unsafe(no_mangle)]
 pub extern "C" fn watch_threads(ctx: *mut c_void) -> u32 {
     let ctx = RawTracePointContext::new(ctx);
-    let tids: [u32; 12] = [
-        ctx.arg(0),
+    let watched = ctx.arg::<u64>(0) != 0;
+    let tids: [u32; 11] = [
         ctx.arg(1),
         ctx.arg(2),
         ctx.arg(3),
@@ -96,7 +103,7 @@ pub extern "C" fn watch_threads(ctx: *mut c_void) -> u32 {
     ];
     for tid in tids {
         if tid != 0 {
-            watch::set(tid, true);
+            watch::set(tid, watched);
         }
     }
     0
@@ -111,8 +118,8 @@ pub extern "C" fn look_at_cpu(_ctx: *mut c_void) -> u32 {
     };
     // SAFETY: the set of this CPU; no switch interrupts an interrupt.
     let counted = unsafe { &mut *counted };
-    let told = counted.voluntary | counted.involuntary | counted.from_idle != 0;
-    if current().tid() == 0 && !told {
+    // Once it is told that it idles, the switch away from that tells the end of it.
+    if current().tid() == 0 && counted.idle_since_ns == 0 {
         counted.idle_since_ns = now();
     }
     0

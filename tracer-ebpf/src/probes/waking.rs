@@ -57,6 +57,7 @@ pub fn note(task: Task) {
         );
         return;
     }
+    counters.noted = counters.noted.wrapping_add(1);
     // SAFETY: as above. The waker holds the thread's `pi_lock`, and it is switched in only after that.
     unsafe {
         note.write(WakeNote {

@@ -53,6 +53,15 @@ pub fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A share of the machine.
+pub fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.parse() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err("expected a share of the machine in per cent, above 0 and up to 100, such as 0.5".to_owned()),
+    }
+}
+
 pub fn buffer(text: &str) -> Result<u64, String> {
     let bytes = scaled(text, SIZE_UNITS).ok_or(
         "expected a whole number of bytes, or with a unit, such as 64KiB, 64MiB (B, KiB, MiB, GiB)",

@@ -11,35 +11,40 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep_until},
 };
-use tracer_common::record::kind;
+use tracer_common::{counters::Probe, record::kind};
 
 use crate::{
     audit::Tolerance,
-    cli::RunOptions,
+    cli::{CostMethod, RunOptions},
     cmd::{
         Failure,
-        run::{pace::Pace, target::Resolved},
+        run::{meter::Meter, pace::Pace, target::Resolved},
     },
     command::{Running, Waiting},
     host::Host,
     kernel::{
+        cost::Counted,
         host::{StealSample, host},
-        preflight, procfs,
-        session::{self, Session, edge},
+        preflight,
+        session::{self, Narrow, Session, edge},
     },
     model::{Nanos, Timestamp},
     output::{self, Format, Style, file::Output},
     pipeline::{Pipeline, Settings},
-    report::{Cost, EndReason, Report, Verdict},
+    report::{EndReason, Report, Verdict},
     summary::Outside,
 };
 
+mod meter;
 mod pace;
 mod target;
 
 /// How long an event may be held for ordering. Between the stamp of a record and its reservation
 /// lie some 100 ns, unless the hypervisor takes the CPU away just then, for milliseconds.
 const REORDER_WINDOW: Nanos = Nanos(50_000_000);
+
+/// How often the rings are looked at after detaching before records count as gone.
+const LOOKS: usize = 100;
 
 /// How long records are taken after the window's end, so that waits which cross it find their end.
 const TAIL: Duration = Duration::from_millis(50);
@@ -116,30 +121,28 @@ async fn observe(
         .buffer
         .unwrap_or_else(default_buffer)
         .next_power_of_two();
-    let mut session = Session::start(
-        fields,
-        &session::Options {
-            buffer,
-            cgroups: target.hierarchy,
-            verbose: options.verbose,
-        },
-    )
-    .map_err(Failure::from)?;
-
-    if options.verbose {
-        tell(&format!(
-            "programs loaded and attached; a ring of {} for each of {} CPUs",
-            output::bytes(buffer),
-            session.facts().cpus.len()
-        ));
-    }
     let mut asked = target.target;
     if let Some(command) = &command {
         asked.pids.push(command.pid());
     }
+    let mut session = Session::load(
+        fields,
+        &session::Options {
+            buffer,
+            cgroups: target.hierarchy,
+            // A name or a cgroup may become a thread's later: only numbers can be told apart beforehand.
+            narrow: asked.can_end().then_some(Narrow {
+                children: asked.children,
+            }),
+            calibrate: options.cost == CostMethod::Calibrated,
+            statistics: options.cost == CostMethod::Exact,
+            verbose: options.verbose,
+        },
+    )
+    .map_err(Failure::from)?;
     let can_end = asked.can_end() && command.is_none();
     let interval = interval(options);
-    let mut pipeline = Pipeline::new(Settings {
+    let settings = Settings {
         facts: session.facts().clone(),
         target: asked,
         // An unknown tick is taken for the slowest that is built.
@@ -148,18 +151,30 @@ async fn observe(
         },
         max_threads: options.max_threads as usize,
         intervals: interval.is_some(),
-    });
+    };
+    // Who is born while the probes are being attached is missed by the first look, not by the second.
+    watch_target(&mut session, &settings)?;
+    session.attach().map_err(Failure::from)?;
+    watch_target(&mut session, &settings)?;
+    if options.verbose {
+        tell(&format!(
+            "programs loaded and attached; a ring of {} for each of {} CPUs",
+            output::bytes(buffer),
+            session.facts().cpus.len()
+        ));
+    }
 
-    for record in session
-        .snapshot(kind::THREAD)
-        .map_err(Failure::from)?
-        .records()
-    {
+    let mut pipeline = Pipeline::new(settings);
+    let seen = session.snapshot(kind::THREAD).map_err(Failure::from)?;
+    for record in seen.watched() {
         pipeline.push(record);
     }
     let began = now();
     let started = jiff::Timestamp::now();
     pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
+    push_counts(&session, &mut pipeline, began)?;
+    let mut meter = Meter::begin(&session, options.cost, options.max_overhead, began)
+        .map_err(Failure::from)?;
     *running = command.map(Waiting::release).transpose()?;
 
     let deadline = options.duration.map(|duration| Instant::now() + duration);
@@ -167,10 +182,17 @@ async fn observe(
     let mut intervals = interval.map(|every| Intervals {
         every,
         next: began_plus(began, every),
+        next_count: began_plus(began, every),
     });
     let mut pace = Pace::new(buffer);
     let end_reason = loop {
         let drained_from = now();
+        if let Some(intervals) = &mut intervals {
+            while intervals.next_count <= drained_from {
+                push_counts(&session, &mut pipeline, intervals.next_count)?;
+                intervals.next_count = began_plus(intervals.next_count, intervals.every);
+            }
+        }
         let drained = session.drain(|record| pipeline.push(record));
         if drained.complete {
             let certain = drained_from.before(REORDER_WINDOW);
@@ -179,7 +201,7 @@ async fn observe(
             {
                 pipeline.advance(intervals.next);
                 let outside = Outside {
-                    missed_events: session.missed(),
+                    missed_events: session.missed().map(|missed| missed.events),
                     ..Outside::default()
                 };
                 if let Some(mut report) = pipeline.interval_report(intervals.next, &outside) {
@@ -198,7 +220,16 @@ async fn observe(
         if output.is_closed() {
             break EndReason::Signal;
         }
-        let next_drain = Instant::now() + pace.after(drained);
+        if meter.exceeds(&session, now()).map_err(Failure::from)? {
+            break EndReason::MaxOverhead;
+        }
+        let mut wait = pace.after(drained);
+        if let Some(intervals) = &intervals {
+            // What the CPUs count is read when an interval ends, not when that is noticed.
+            let left = intervals.next_count.since(now());
+            wait = wait.min(Duration::from_nanos(left.0));
+        }
+        let next_drain = Instant::now() + wait;
         tokio::select! {
             () = sleep_until(next_drain) => {}
             asked = session.rings().asked() => asked.context("wait for the rings")?,
@@ -215,38 +246,48 @@ async fn observe(
     };
 
     let finish = async {
-        for record in session
-            .snapshot(kind::THREAD_END)
-            .map_err(Failure::from)?
-            .records()
-        {
+        let seen = session.snapshot(kind::THREAD_END).map_err(Failure::from)?;
+        for record in seen.watched() {
             pipeline.push(record);
         }
         let ended = now();
+        push_counts(&session, &mut pipeline, ended)?;
         pipeline.push(&edge(kind::WINDOW_END, ended.0));
-        let tail_ends = Instant::now() + TAIL;
+        let cost = meter.cost(&session, ended).map_err(Failure::from)?;
+        // Who stops because tracing costs too much traces no longer.
+        let tail_ends = match end_reason {
+            EndReason::MaxOverhead => Instant::now(),
+            _ => Instant::now() + TAIL,
+        };
         while Instant::now() < tail_ends {
             let drained = session.drain(|record| pipeline.push(record));
             sleep_until(tail_ends.min(Instant::now() + pace.after(drained))).await;
         }
-        let counted = session.counted().map_err(Failure::from)?;
-        let missed = session.missed();
         session.detach();
+        let missed = session.missed();
+        let counted = drain_all(&mut session, &mut pipeline)?;
         if options.verbose {
             tell(&format!(
-                "detached; the programs ran {} times and lost {} records",
-                counted.events, counted.lost
+                "detached; the programs ran {} times, wrote {} records and lost {} of them",
+                counted.events(),
+                counted.records(),
+                counted.lost()
             ));
         }
-        while !session.drain(|record| pipeline.push(record)).complete {}
         let outside = Outside {
             end_reason: Some(end_reason),
-            lost_records: Some(counted.lost),
-            missed_events: missed,
+            lost_records: Some(counted.lost()),
+            lost_switches: Some(
+                counted.of(Probe::Switch).lost + missed.unwrap_or_default().switches,
+            ),
+            unaccounted: counted.records() as i64
+                - counted.lost() as i64
+                - session.received() as i64,
+            missed_events: missed.map(|missed| missed.events),
         };
         let mut report = pipeline.finish(ended, &outside);
         report.window.started = Some(started.to_string());
-        report.cost = cost(counted.events);
+        report.cost = cost;
         target::describe_processes(&mut report, &target.cgroups, options.cmdline);
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
         let seen = write(output, options, &host, &report, &style)?;
@@ -314,6 +355,8 @@ fn tell(what: &str) {
 struct Intervals {
     every: Duration,
     next: Timestamp,
+    /// The next end of one at which the CPUs' counts are due.
+    next_count: Timestamp,
 }
 
 fn began_plus(began: Timestamp, every: Duration) -> Timestamp {
@@ -358,17 +401,42 @@ fn style(options: &RunOptions) -> Style {
     }
 }
 
-fn cost(kernel_events: u64) -> Cost {
-    Cost {
-        kernel_events,
-        kernel_ns_per_event: None,
-        method: "the collector's own CPU time; that of the kernel programs is not measured"
-            .to_owned(),
-        collector_cpu: procfs::own_cpu(),
-        collector_max_rss_bytes: procfs::own_peak_rss_bytes().unwrap_or(0),
-        cpu_percent_of_one: None,
-        cpu_percent_of_machine: None,
+/// Where only some threads are watched: who they are now.
+fn watch_target(session: &mut Session, settings: &Settings) -> anyhow::Result<()> {
+    if !session.facts().narrow {
+        return Ok(());
     }
+    let seen = session.snapshot(kind::THREAD).map_err(Failure::from)?;
+    let mut chooser = Pipeline::new(settings.clone());
+    for record in seen.records() {
+        chooser.push(record);
+    }
+    chooser.push(&edge(kind::WINDOW_BEGIN, now().0));
+    chooser.advance(Timestamp(u64::MAX));
+    session.watch(&chooser.chosen()).map_err(Failure::from)?;
+    Ok(())
+}
+
+/// What each CPU has counted, for the point `at`, which is now.
+fn push_counts(session: &Session, pipeline: &mut Pipeline, at: Timestamp) -> anyhow::Result<()> {
+    for record in session.cpu_records(at.0).map_err(Failure::from)? {
+        pipeline.push(&record);
+    }
+    Ok(())
+}
+
+/// Once detached: all that was written, and how much that is. A program may still be in the middle of a
+/// record on another CPU.
+fn drain_all(session: &mut Session, pipeline: &mut Pipeline) -> anyhow::Result<Counted> {
+    let mut counted = Counted::default();
+    for _ in 0..LOOKS {
+        while !session.drain(|record| pipeline.push(record)).complete {}
+        counted = session.counted().map_err(Failure::from)?;
+        if counted.records() == counted.lost() + session.received() {
+            break;
+        }
+    }
+    Ok(counted)
 }
 
 /// Answers whether somebody still reads.

@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod cost;
 mod diagnostics;
 pub mod fields;
 pub mod host;

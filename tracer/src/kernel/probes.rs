@@ -17,6 +17,9 @@ const fn required(name: &'static str) -> Probe {
     }
 }
 
+/// The one whose misses are switches.
+pub const SWITCH: &str = "sched_switch";
+
 pub const PROBES: &[Probe] = &[
     required("task_newtask"),
     Probe {
@@ -33,8 +36,12 @@ pub const PROBES: &[Probe] = &[
     required("sched_migrate_task"),
     required("sched_wakeup_new"),
     required("sched_waking"),
-    required("sched_switch"),
+    required(SWITCH),
 ];
 
 /// The iterator program, and the iterator it belongs to.
 pub const SNAPSHOT: (&str, &str) = ("snapshot", "task");
+
+/// Run by the loader and attached to nothing: chooses threads, and looks whether a CPU idles.
+pub const WATCH: &str = "watch_threads";
+pub const LOOK: &str = "look_at_cpu";

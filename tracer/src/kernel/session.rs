@@ -4,17 +4,20 @@
 
 use std::error::Error;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use aya::{
     EbpfLoader,
     maps::{ArrayOfMaps, MapData, PerCpuArray, PerCpuValues, RingBuf},
-    programs::{BtfTracePoint, Iter, tp_btf::BtfTracePointLink},
+    programs::{
+        BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun as _,
+        tp_btf::BtfTracePointLink,
+    },
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    counters::{Counters, PROBES as COUNTED},
-    record::{Header, Thread, thread_flags},
+    counters::{Counters, CpuSwitches, Probe, WATCH_BLOCKS},
+    record::{self, Header, Thread, kind, thread_flags},
     settings::{feature, global},
 };
 
@@ -24,7 +27,8 @@ use super::{
     diagnostics::Diagnostics,
     fields::Fields,
     preflight::{Refusal, refused_by_kernel},
-    probes::{PROBES, SNAPSHOT},
+    cost::{Counted, Prices},
+    probes::{LOOK, PROBES, SNAPSHOT, SWITCH, WATCH},
     ring::{self, Rings},
 };
 use crate::{engine::Facts, model::Cpu};
@@ -42,36 +46,58 @@ pub struct Options {
     pub buffer: u64,
     /// Whose cgroup ids are read.
     pub cgroups: Option<Hierarchy>,
+    /// Only what concerns watched threads is told.
+    pub narrow: Option<Narrow>,
+    /// Find out what the programs cost by running them.
+    pub calibrate: bool,
+    /// Let the kernel keep statistics of what the programs cost.
+    pub statistics: bool,
     pub verbose: bool,
+}
+
+/// What births inherit where only some threads are watched: threads of a process always do.
+#[derive(Clone, Copy, Debug)]
+pub struct Narrow {
+    /// Child processes, too.
+    pub children: bool,
 }
 
 pub struct Session {
     /// Holds what was not taken out of it: programs and maps live as long as this.
-    ebpf: aya::Ebpf,
+    pub(super) ebpf: aya::Ebpf,
     links: Vec<BtfTracePointLink>,
     rings: Rings,
     counters: PerCpuArray<MapData, CountersPod>,
+    switches: PerCpuArray<MapData, CpuSwitchesPod>,
+    /// Records taken out of the rings, announcements of losses aside.
+    received: u64,
+    /// What was counted while nobody was traced.
+    before: Counted,
+    buffer: u64,
     logger: Option<EbpfLogger<Diagnostics>>,
     facts: Facts,
+    prices: Result<Prices, String>,
+    /// The kernel keeps them as long as this is open.
+    statistics: Option<OwnedFd>,
 }
 
 /// [`Counters`] for aya.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct CountersPod(Counters);
-// SAFETY: three u64, no padding, every bit pattern is valid.
+// SAFETY: u64s, no padding, every bit pattern is valid.
 unsafe impl aya::Pod for CountersPod {}
 
-/// Sums over all CPUs and programs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counted {
-    pub events: u64,
-    pub lost: u64,
-}
+/// [`CpuSwitches`] for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct CpuSwitchesPod(CpuSwitches);
+// SAFETY: u64s, no padding, every bit pattern is valid.
+unsafe impl aya::Pod for CpuSwitchesPod {}
 
 impl Session {
-    /// Loads and attaches; from the return on, records flow. Inside a tokio runtime only.
-    pub fn start(fields: &Fields, options: &Options) -> Result<Session, Refusal> {
+    /// Loads; nothing is attached yet. Inside a tokio runtime only.
+    pub fn load(fields: &Fields, options: &Options) -> Result<Session, Refusal> {
         let cpus = aya::util::online_cpus()
             .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
         let possible = aya::util::nr_cpus()
@@ -84,6 +110,7 @@ impl Session {
         let mut places = take::<ArrayOfMaps<MapData, RingBuf<MapData>>>(&mut ebpf, "RINGS")?;
         let rings = rings(&mut places, &cpus, options.buffer)?;
         let counters = take::<PerCpuArray<MapData, CountersPod>>(&mut ebpf, "COUNTERS")?;
+        let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
         let logger = if options.verbose {
             EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).ok()
         } else {
@@ -94,23 +121,50 @@ impl Session {
             sched_yield: sched_yield().filter(|_| fields.has(feature::SYSCALL)),
             steal: fields.has(feature::STEAL),
             iowait: fields.has(feature::IOWAIT),
+            narrow: options.narrow.is_some(),
         };
         let (name, iterator) = SNAPSHOT;
         let program: &mut Iter = program(&mut ebpf, name)?;
         program
             .load(iterator, &btf)
             .map_err(|error| refused_by_kernel("load the task iterator", &error))?;
-        let links = attach(&mut ebpf, &btf)?;
+        load_probes(&mut ebpf, &btf)?;
+        if options.narrow.is_some() {
+            let program: &mut RawTracePoint = self::program(&mut ebpf, WATCH)?;
+            program
+                .load()
+                .map_err(|error| refused_by_kernel(&format!("load {WATCH}"), &error))?;
+        }
+        let statistics = options
+            .statistics
+            .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime))
+            .transpose()
+            .map_err(|error| refused_by_kernel("keep run-time statistics (CAP_SYS_ADMIN)", &error))?;
         let rings =
             Rings::new(rings).map_err(|error| refused_by_kernel("watch the rings", &error))?;
-        Ok(Session {
+        let mut session = Session {
             ebpf,
-            links,
+            links: Vec::new(),
             rings,
             counters,
+            switches,
+            received: 0,
+            before: Counted::default(),
+            buffer: options.buffer,
+            prices: Err("not asked for".to_owned()),
+            statistics,
             logger,
             facts,
-        })
+        };
+        if options.calibrate {
+            session.prices = session.calibrate(&btf);
+        }
+        Ok(session)
+    }
+
+    /// What a run of each program takes, or why that is not known.
+    pub fn prices(&self) -> &Result<Prices, String> {
+        &self.prices
     }
 
     pub fn facts(&self) -> &Facts {
@@ -121,11 +175,78 @@ impl Session {
         &self.rings
     }
 
-    pub fn drain(&mut self, push: impl FnMut(&[u8])) -> ring::Drained {
+    /// From the return on, records flow.
+    pub fn attach(&mut self) -> Result<(), Refusal> {
+        self.links = attach(&mut self.ebpf)?;
+        self.look_at_cpus();
+        Ok(())
+    }
+
+    /// Whether each CPU idles now, unless it has switched since the probes are on. Without this (kernels
+    /// before 5.10 cannot) a CPU that never switches counts as busy.
+    fn look_at_cpus(&mut self) {
+        let cpus: Vec<u32> = self.facts.cpus.iter().map(|cpu| u32::from(cpu.0)).collect();
+        let Ok(look) = program::<RawTracePoint>(&mut self.ebpf, LOOK) else {
+            return;
+        };
+        if look.load().is_err() {
+            return;
+        }
+        for cpu in cpus {
+            let options = RawTracePointRunOptions {
+                cpu: Some(cpu),
+                ..RawTracePointRunOptions::new()
+            };
+            // A CPU that went away meanwhile has nothing to tell.
+            let _ = look.test_run(options);
+        }
+    }
+
+    /// From now on these threads are watched, and what they create; where all are, they are anyway.
+    pub fn watch(&mut self, tids: &[u32]) -> Result<(), Refusal> {
+        self.set_watched(tids, true)
+    }
+
+    pub(super) fn unwatch(&mut self, tids: &[u32]) -> Result<(), Refusal> {
+        self.set_watched(tids, false)
+    }
+
+    fn set_watched(&mut self, tids: &[u32], watched: bool) -> Result<(), Refusal> {
+        if !self.facts.narrow {
+            return Ok(());
+        }
+        let program: &mut RawTracePoint = program(&mut self.ebpf, WATCH)?;
+        let mut options = RawTracePointRunOptions::new();
+        for some in tids.chunks(options.args.len() - 1) {
+            options.args = [0; 12];
+            options.args[0] = watched.into();
+            for (place, &tid) in options.args.iter_mut().skip(1).zip(some) {
+                *place = tid.into();
+            }
+            let run = program.test_run(RawTracePointRunOptions {
+                args: options.args,
+                cpu: None,
+            });
+            run.map_err(|error| refused_by_kernel("choose the threads to watch", &error))?;
+        }
+        Ok(())
+    }
+
+    pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> ring::Drained {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        self.rings.drain(push)
+        let received = &mut self.received;
+        self.rings.drain(|record| {
+            let kind = record.get(KIND..KIND + 2);
+            *received += u64::from(kind != Some(&kind::LOST.to_ne_bytes()));
+            push(record);
+        })
+    }
+
+    /// Records taken out of the rings, announcements of losses aside.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Every thread, as records of `kind` (`THREAD` or `THREAD_END`): read by an iterator, not
@@ -146,24 +267,83 @@ impl Session {
     }
 
     pub fn counted(&self) -> Result<Counted, Refusal> {
-        let mut sum = Counted::default();
-        for probe in 0..COUNTED {
+        let mut counted = Counted::default();
+        for (index, sum) in (0..).zip(&mut counted.probes) {
             let values: PerCpuValues<CountersPod> = self
                 .counters
-                .get(&probe, 0)
+                .get(&index, 0)
                 .map_err(|error| refused_by_kernel("read the counters", &error))?;
             for CountersPod(one) in values.iter() {
                 sum.events += one.events;
+                sum.records += one.records;
+                sum.noted += one.noted;
                 sum.lost += one.lost;
             }
         }
-        Ok(sum)
+        counted.probes[Probe::Switch as usize].events = self
+            .cpu_switches()?
+            .map(|(_, one)| one.voluntary + one.involuntary + one.from_idle)
+            .sum();
+        Ok(counted.since(&self.before))
+    }
+
+    /// What has been counted so far is none of the trace's.
+    pub(super) fn forget_counts(&mut self) {
+        self.before = Counted::default();
+        self.before = self.counted().unwrap_or_default();
+    }
+
+    /// How many records of `size` fit into a ring, with room to spare.
+    pub(super) fn room_for(&self, size: usize) -> u64 {
+        self.buffer / 2 / (size as u64 + 8)
+    }
+
+    pub(super) fn throw_away(&mut self) {
+        while !self.rings.drain(|_| ()).complete {}
+    }
+
+    /// What each CPU has counted.
+    fn cpu_switches(&self) -> Result<impl Iterator<Item = (u16, CpuSwitches)>, Refusal> {
+        let values: PerCpuValues<CpuSwitchesPod> = self
+            .switches
+            .get(&0, 0)
+            .map_err(|error| refused_by_kernel("read the counts of the CPUs", &error))?;
+        let all: Vec<CpuSwitches> = values.iter().map(|CpuSwitchesPod(one)| *one).collect();
+        Ok((0..).zip(all))
+    }
+
+    /// The same as records for the point `at_ns`.
+    pub fn cpu_records(&self, at_ns: u64) -> Result<Vec<[u8; CPU_RECORD]>, Refusal> {
+        let record = |(cpu, one): (u16, CpuSwitches)| {
+            let mut bytes = [0; CPU_RECORD];
+            bytes[..HEADER].copy_from_slice(&edge(kind::CPU_SWITCHES, at_ns));
+            bytes[10..12].copy_from_slice(&(CPU_RECORD as u16).to_ne_bytes());
+            bytes[12..14].copy_from_slice(&cpu.to_ne_bytes());
+            let [first, second, third, fourth] = one.kinds;
+            let fields = [
+                one.voluntary,
+                one.involuntary,
+                one.from_idle,
+                one.address_space_changes,
+                first,
+                second,
+                third,
+                fourth,
+                one.idle_ns,
+                one.idle_since_ns,
+            ];
+            for (place, field) in bytes[HEADER..].chunks_exact_mut(8).zip(fields) {
+                place.copy_from_slice(&field.to_ne_bytes());
+            }
+            bytes
+        };
+        Ok(self.cpu_switches()?.map(record).collect())
     }
 
     /// How often a program was skipped because it already ran on that CPU; `None` on kernels that
     /// do not tell (before 5.12).
-    pub fn missed(&mut self) -> Option<u64> {
-        let mut sum = 0;
+    pub fn missed(&mut self) -> Option<Missed> {
+        let mut missed = Missed::default();
         for probe in PROBES {
             let program: &mut BtfTracePoint = program(&mut self.ebpf, probe.name).ok()?;
             let fd = program.fd().ok()?.as_fd().as_raw_fd();
@@ -171,9 +351,24 @@ impl Session {
             let line = text
                 .lines()
                 .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-            sum += line.trim().parse::<u64>().ok()?;
+            let one = line.trim().parse::<u64>().ok()?;
+            missed.events += one;
+            if probe.name == SWITCH {
+                missed.switches += one;
+            }
         }
-        Some(sum)
+        Some(missed)
+    }
+
+    /// What the kernel's statistics say that the probes took so far; `None` where it keeps none.
+    pub fn run_time_ns(&self) -> Option<f64> {
+        self.statistics.as_ref()?;
+        let mut sum = 0;
+        for probe in PROBES {
+            let info = self.ebpf.program(probe.name)?.info().ok()?;
+            sum += info.run_time().as_nanos();
+        }
+        Some(sum as f64)
     }
 
     /// From the return on nothing is added to the rings; what is in them can still be drained.
@@ -195,9 +390,18 @@ impl Session {
     }
 }
 
+/// Runs of programs that were skipped because they already ran on that CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Missed {
+    pub events: u64,
+    pub switches: u64,
+}
+
 /// Passes of the iterator before a torn entry is taken as it is, and not used as evidence.
 const PASSES: usize = 5;
 
+const HEADER: usize = size_of::<Header>();
+pub const CPU_RECORD: usize = size_of::<record::CpuSwitches>();
 const KIND: usize = std::mem::offset_of!(Header, kind);
 const FLAGS: usize = std::mem::offset_of!(Header, flags);
 const TASK: usize = std::mem::offset_of!(Thread, task);
@@ -211,6 +415,12 @@ pub struct Snapshot {
 impl Snapshot {
     pub fn records(&self) -> impl Iterator<Item = &[u8]> {
         self.records.chunks_exact(size_of::<Thread>())
+    }
+
+    /// Of watched threads only: of the others no switch will be told.
+    pub fn watched(&self) -> impl Iterator<Item = &[u8]> {
+        self.records()
+            .filter(|record| flags_of(record) & thread_flags::UNWATCHED == 0)
     }
 
     /// The first pass is taken whole; later ones replace torn entries.
@@ -234,9 +444,7 @@ impl Snapshot {
     }
 
     fn torn(&self) -> impl Iterator<Item = usize> {
-        let is_torn = |record: &[u8]| {
-            u16::from_ne_bytes([record[FLAGS], record[FLAGS + 1]]) & thread_flags::TORN != 0
-        };
+        let is_torn = |record: &[u8]| flags_of(record) & thread_flags::TORN != 0;
         (0..)
             .zip(self.records())
             .filter(move |(_, record)| is_torn(record))
@@ -244,12 +452,16 @@ impl Snapshot {
     }
 }
 
+fn flags_of(record: &[u8]) -> u16 {
+    u16::from_ne_bytes([record[FLAGS], record[FLAGS + 1]])
+}
+
 /// An edge of the window, as a record of the stream.
-pub fn edge(kind: u16, at_ns: u64) -> [u8; size_of::<Header>()] {
-    let mut bytes = [0; size_of::<Header>()];
+pub fn edge(kind: u16, at_ns: u64) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
     bytes[..8].copy_from_slice(&at_ns.to_ne_bytes());
     bytes[8..10].copy_from_slice(&kind.to_ne_bytes());
-    bytes[10..12].copy_from_slice(&(size_of::<Header>() as u16).to_ne_bytes());
+    bytes[10..12].copy_from_slice(&(HEADER as u16).to_ne_bytes());
     bytes
 }
 
@@ -266,7 +478,13 @@ fn load(
         Some(Hierarchy::Cpu) if fields.cgroup_v1() => feature::CGROUP_V1,
         _ => 0,
     };
-    let features = fields.features | cgroups;
+    let narrow = match options.narrow {
+        Some(Narrow { children: true }) => feature::NARROW | feature::CHILDREN,
+        Some(Narrow { children: false }) => feature::NARROW,
+        None => 0,
+    };
+    let watch_blocks = if narrow == 0 { 1 } else { WATCH_BLOCKS };
+    let features = fields.features | cgroups | narrow;
     let subsystem = fields.cpu_cgroup_subsys.unwrap_or(0);
     let every = (options.buffer / 4 / MEAN_RECORD).max(1);
     let wake_mask = every.next_power_of_two() / 2 - u64::from(every > 1);
@@ -285,7 +503,8 @@ fn load(
         .override_global(global::IOWAIT_MASK, &fields.iowait_mask, true)
         .override_global(global::WAKE_MASK, &wake_mask, true)
         .override_global(aya_log::LEVEL, &log_level, false)
-        .map_max_entries("RINGS", possible_cpus as u32);
+        .map_max_entries("RINGS", possible_cpus as u32)
+        .map_max_entries("WATCHED", watch_blocks);
     loader
         .load(OBJECT)
         .map_err(|error| refused_by_kernel("create maps and programs", &error))
@@ -306,29 +525,35 @@ fn rings(
     Ok(rings)
 }
 
-/// A pass over all programs: load first, so that attaching takes no longer than it must.
-fn attach(ebpf: &mut aya::Ebpf, btf: &aya::Btf) -> Result<Vec<BtfTracePointLink>, Refusal> {
-    let mut loaded = Vec::with_capacity(PROBES.len());
+/// All before the first is attached, so that attaching takes no longer than it must.
+fn load_probes(ebpf: &mut aya::Ebpf, btf: &aya::Btf) -> Result<(), Refusal> {
     for probe in PROBES {
         let program: &mut BtfTracePoint = program(ebpf, probe.name)?;
         match program.load(probe.name, btf) {
-            Ok(()) => loaded.push(probe.name),
+            Ok(()) => {}
             Err(_) if probe.optional => {}
             Err(error) => return Err(refused_by_kernel(&format!("load {}", probe.name), &error)),
         }
     }
-    loaded
-        .into_iter()
-        .map(|name| {
-            let refused = |error| refused_by_kernel(&format!("attach {name}"), &error);
-            let program: &mut BtfTracePoint = program(ebpf, name)?;
-            let link = program.attach().map_err(refused)?;
-            program.take_link(link).map_err(refused)
-        })
-        .collect()
+    Ok(())
 }
 
-fn program<'a, P>(ebpf: &'a mut aya::Ebpf, name: &str) -> Result<&'a mut P, Refusal>
+fn attach(ebpf: &mut aya::Ebpf) -> Result<Vec<BtfTracePointLink>, Refusal> {
+    let mut links = Vec::with_capacity(PROBES.len());
+    for probe in PROBES {
+        let refused = |error| refused_by_kernel(&format!("attach {}", probe.name), &error);
+        let program: &mut BtfTracePoint = program(ebpf, probe.name)?;
+        // What is optional and could not be loaded.
+        if program.fd().is_err() {
+            continue;
+        }
+        let link = program.attach().map_err(refused)?;
+        links.push(program.take_link(link).map_err(refused)?);
+    }
+    Ok(links)
+}
+
+pub(super) fn program<'a, P>(ebpf: &'a mut aya::Ebpf, name: &str) -> Result<&'a mut P, Refusal>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
 {

@@ -1,0 +1,202 @@
+//! What the kernel programs cost: how often they ran, times what a run takes on this machine now.
+//!
+//! In: counters, and programs that run the bodies of the probes in a loop (`BPF_PROG_TEST_RUN`). Out:
+//! nanoseconds. Never sees an event.
+
+use std::time::Instant;
+
+use aya::programs::{BtfTracePoint, RawTracePoint, RawTracePointRunOptions, TestRun as _};
+use tracer_common::{
+    counters::{Counters, PROBES, Probe},
+    record::{Switch, Thread},
+};
+
+use super::session::{Session, program};
+
+/// Sums over all CPUs since the probes were attached, by [`Probe`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    pub probes: [Counters; PROBES as usize],
+}
+
+impl Counted {
+    pub fn of(&self, probe: Probe) -> Counters {
+        self.probes[probe as usize]
+    }
+
+    /// Times a program ran.
+    pub fn events(&self) -> u64 {
+        self.probes.iter().map(|probe| probe.events).sum()
+    }
+
+    /// Records written, or tried to.
+    pub fn records(&self) -> u64 {
+        self.probes.iter().map(|probe| probe.records).sum()
+    }
+
+    pub fn lost(&self) -> u64 {
+        self.probes.iter().map(|probe| probe.lost).sum()
+    }
+
+    pub fn since(&self, before: &Counted) -> Counted {
+        let mut growth = *self;
+        for (now, before) in growth.probes.iter_mut().zip(&before.probes) {
+            now.events -= before.events.min(now.events);
+            now.records -= before.records.min(now.records);
+            now.noted -= before.noted.min(now.noted);
+            now.lost -= before.lost.min(now.lost);
+        }
+        growth
+    }
+}
+
+/// Nanoseconds a run, bodies with warm caches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prices {
+    /// The empty loop around the bodies, taken out of the others.
+    pub empty: f64,
+    /// To call a program at all, whatever it does.
+    pub call: f64,
+    pub switch: f64,
+    pub waking: f64,
+    /// The dearest of the other records: a birth.
+    pub birth: f64,
+    /// Runs that find nobody watched, where only some threads are.
+    pub switch_passed: f64,
+    pub waking_passed: f64,
+}
+
+impl Prices {
+    /// What all these runs took.
+    pub fn total_ns(&self, counted: &Counted) -> f64 {
+        let all = (0..).zip(&counted.probes);
+        let bodies = all.map(|(probe, ran)| {
+            let (told, passed) = if probe == Probe::Switch as u32 {
+                (self.switch, self.switch_passed)
+            } else if probe == Probe::Waking as u32 {
+                (self.waking, self.waking_passed)
+            } else {
+                (self.birth, self.waking_passed)
+            };
+            let tells = ran.noted + ran.records;
+            tells as f64 * told + ran.events.saturating_sub(tells) as f64 * passed
+        });
+        counted.events() as f64 * self.call + bodies.sum::<f64>()
+    }
+}
+
+/// Passes over all programs; the fastest counts: whatever else the machine does only adds.
+const PASSES: usize = 7;
+/// Rounds of a loop, as far as the ring has room for what they write.
+const ROUNDS: u64 = 1_000;
+/// Renames of a pass.
+const RENAMES: u32 = 400;
+
+const EMPTY: &str = "calibrate_empty";
+const SWITCH: &str = "calibrate_switch";
+const WAKING: &str = "calibrate_waking";
+const BIRTH: &str = "calibrate_newtask";
+const CALL: &str = "calibrate_call";
+
+impl Session {
+    /// Runs the bodies of the probes in a loop on this thread, before they are attached. What they write
+    /// is thrown away.
+    ///
+    /// # Errors
+    /// Why this kernel or user cannot: a sentence.
+    pub fn calibrate(&mut self, btf: &aya::Btf) -> Result<Prices, String> {
+        for name in [EMPTY, SWITCH, WAKING, BIRTH] {
+            let program: &mut RawTracePoint =
+                program(&mut self.ebpf, name).map_err(|error| error.to_string())?;
+            program.load().map_err(|_| {
+                "this kernel cannot run the programs in a loop (bpf_loop, 5.17)".to_owned()
+            })?;
+        }
+        let mut prices = Prices {
+            empty: f64::INFINITY,
+            switch: f64::INFINITY,
+            waking: f64::INFINITY,
+            birth: f64::INFINITY,
+            switch_passed: f64::INFINITY,
+            waking_passed: f64::INFINITY,
+            call: 0.0,
+        };
+        let own = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        let narrow = self.facts().narrow;
+        let refused = |error: &dyn std::error::Error| format!("run the programs in a loop: {error}");
+        for _ in 0..PASSES {
+            for (name, size, best) in [
+                (EMPTY, 0, &mut prices.empty),
+                (WAKING, 0, &mut prices.waking_passed),
+                (SWITCH, size_of::<Switch>(), &mut prices.switch_passed),
+            ] {
+                *best = best.min(self.run(name, size)?);
+            }
+            self.watch(&[own]).map_err(|error| refused(&error))?;
+            for (name, size, best) in [
+                (WAKING, 0, &mut prices.waking),
+                (SWITCH, size_of::<Switch>(), &mut prices.switch),
+                (BIRTH, size_of::<Thread>(), &mut prices.birth),
+            ] {
+                *best = best.min(self.run(name, size)?);
+            }
+            self.unwatch(&[own]).map_err(|error| refused(&error))?;
+        }
+        for price in [
+            &mut prices.switch,
+            &mut prices.waking,
+            &mut prices.birth,
+            &mut prices.switch_passed,
+            &mut prices.waking_passed,
+        ] {
+            *price = (*price - prices.empty).max(0.0);
+        }
+        if !narrow {
+            (prices.switch_passed, prices.waking_passed) = (0.0, 0.0);
+        }
+        prices.call = self.call(btf)?;
+        self.forget_counts();
+        Ok(prices)
+    }
+
+    /// Nanoseconds a round of the loop in program `name`, which writes a record of `size` each time.
+    fn run(&mut self, name: &str, size: usize) -> Result<f64, String> {
+        let rounds = self.room_for(size).min(ROUNDS).max(1);
+        let program: &mut RawTracePoint =
+            program(&mut self.ebpf, name).map_err(|error| error.to_string())?;
+        let mut options = RawTracePointRunOptions::new();
+        options.args[0] = rounds;
+        let ran = program
+            .test_run(options)
+            .map_err(|error| format!("run the programs in a loop: {error}"))?;
+        self.throw_away();
+        Ok(f64::from(ran.return_value) / rounds as f64)
+    }
+
+    /// What it takes to call a program that does nothing: by how much it slows a rename of this thread.
+    fn call(&mut self, btf: &aya::Btf) -> Result<f64, String> {
+        let refused = |error: &dyn std::error::Error| format!("attach an empty program: {error}");
+        let name = rustix::thread::name().map_err(|error| refused(&error))?;
+        let rename = || {
+            let from = Instant::now();
+            for _ in 0..RENAMES {
+                // To what it is called already.
+                let _ = rustix::thread::set_name(&name);
+            }
+            from.elapsed().as_nanos() as f64 / f64::from(RENAMES)
+        };
+        let program: &mut BtfTracePoint =
+            program(&mut self.ebpf, CALL).map_err(|error| error.to_string())?;
+        program
+            .load("task_rename", btf)
+            .map_err(|error| refused(&error))?;
+        let (mut without, mut with) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..PASSES {
+            without = without.min(rename());
+            let link = program.attach().map_err(|error| refused(&error))?;
+            with = with.min(rename());
+            program.detach(link).map_err(|error| refused(&error))?;
+        }
+        Ok((with - without).max(0.0))
+    }
+}
