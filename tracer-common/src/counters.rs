@@ -59,7 +59,10 @@ pub struct CpuSwitches {
 }
 
 /// Places of [`CpuSwitches::kinds`] are numbers of two bits.
-const _: () = assert!(crate::record::switch_flags::NEXT_KIND_MASK >> crate::record::switch_flags::NEXT_KIND_SHIFT == 3);
+const _: () = assert!(
+    crate::record::switch_flags::NEXT_KIND_MASK >> crate::record::switch_flags::NEXT_KIND_SHIFT
+        == 3
+);
 
 /// A wake-up that waits to be told with the switch-in that it leads to.
 #[repr(C)]

@@ -20,12 +20,7 @@ use crate::{
 /// our own noisy neighbour: the collector comes by itself, and is called only once in thousands of
 /// records, so that a burst does not find it asleep.
 #[inline(always)]
-pub fn emit<T: 'static>(
-    probe: Probe,
-    kind: u16,
-    tid: u32,
-    fill: impl FnOnce(&mut T) -> u16,
-) {
+pub fn emit<T: 'static>(probe: Probe, kind: u16, tid: u32, fill: impl FnOnce(&mut T) -> u16) {
     let Some(counters) = counters(probe) else {
         return;
     };

@@ -7,8 +7,8 @@ use bytes::Buf;
 use tracer_common::record::{self, kind, next_kind, switch_flags, thread_flags};
 
 use crate::model::{
-    Birth, Comm, Counters, Cpu, CpuSwitches, Event, Key, Nanos, NextKind, OffState, Posture, Priority, Side,
-    Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, What,
+    Birth, Comm, Counters, Cpu, CpuSwitches, Event, Key, Nanos, NextKind, OffState, Posture,
+    Priority, Side, Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, What,
 };
 
 /// `TASK_*`, include/linux/sched.h; the numbers below 0x100 have not moved since 4.14.

@@ -112,7 +112,10 @@ fn every_flag_of_a_switch_says_its_own() {
     assert!(switched(f::THROTTLED, 0).throttled);
     assert!(switched(f::PREV_OWN, 0).prev.own && !switched(f::PREV_OWN, 0).next.own);
     assert!(switched(f::NEXT_OWN, 0).next.own && !switched(f::NEXT_OWN, 0).prev.own);
-    let (prev, next) = (switched(f::PREV_UNWATCHED, 0), switched(f::NEXT_UNWATCHED, 0));
+    let (prev, next) = (
+        switched(f::PREV_UNWATCHED, 0),
+        switched(f::NEXT_UNWATCHED, 0),
+    );
     assert!(!prev.prev.watched && prev.next.watched && next.prev.watched && !next.next.watched);
     assert_eq!(switched(f::NEXT_QUEUED, 0).next_wait, Some(Nanos(10)));
     assert_eq!(switched(f::STEAL, 0).steal, Some(Nanos(13)));

@@ -7,8 +7,8 @@ use crate::{
     dist::Histogram,
     engine::Facts,
     model::{
-        CheckSource, Cpu, CpuSwitches, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch, SwitchCount,
-        Syscall, Timestamp, WaitBegan,
+        CheckSource, Cpu, CpuSwitches, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch,
+        SwitchCount, Syscall, Timestamp, WaitBegan,
     },
     report::{Kinds, OffCpu, SystemTotals, Totals},
 };
@@ -124,7 +124,7 @@ impl Ledger {
     }
 
     /// Of each CPU that counts by itself, what it did between the first and the last look at it.
-    pub fn counted(&self) -> impl Iterator<Item = (Cpu, CpuTotals, SystemTotals)> {
+    pub fn by_counts(&self) -> impl Iterator<Item = (Cpu, CpuTotals, SystemTotals)> {
         let counted = (0..).map(Cpu).zip(&self.counted);
         counted.filter_map(|(cpu, counted)| {
             let (totals, system) = counted.as_ref()?.growth();

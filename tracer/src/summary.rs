@@ -13,8 +13,8 @@ use crate::{
     ledger::{CpuTotals, Ledger, Row},
     model::{CheckSource, Cpu, Nanos, Slot, Timestamp},
     report::{
-        Covered, CpuRow, Dist, EndReason, Exit, Folded, Hole, Mismatch, Model, Process, Quality, Report, System,
-        SystemTotals, Target, Thread, Totals, Verdict, Window,
+        Covered, CpuRow, Dist, EndReason, Exit, Folded, Hole, Mismatch, Model, Process, Quality,
+        Report, System, SystemTotals, Target, Thread, Totals, Verdict, Window,
     },
     target::Selection,
 };
@@ -235,7 +235,7 @@ impl Summary<'_> {
         }
         let mut sum = None;
         let mut cpus = Vec::new();
-        for (cpu, totals, system) in self.ledger.counted() {
+        for (cpu, totals, system) in self.ledger.by_counts() {
             if facts.cpus.contains(&cpu) {
                 cpus.push(row(cpu, &totals));
                 sum.get_or_insert_with(SystemTotals::default).add(&system);

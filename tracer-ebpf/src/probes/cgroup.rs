@@ -17,14 +17,19 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     }
     let task = Task::new(ctx.arg(2));
     let whole_process = ctx.arg::<u8>(3);
-    emit(Probe::Cgroup, kind::CGROUP, task.tid(), |record: &mut Cgroup| {
-        task.write_key(&mut record.task);
-        record.tid = task.tid();
-        record.whole_process = u32::from(whole_process != 0);
-        // Not of the cgroup handed over, which may be of a hierarchy that is not looked at: of the
-        // task, which has moved already.
-        record.cgroup_id = task.cgroup_id();
-        0
-    });
+    emit(
+        Probe::Cgroup,
+        kind::CGROUP,
+        task.tid(),
+        |record: &mut Cgroup| {
+            task.write_key(&mut record.task);
+            record.tid = task.tid();
+            record.whole_process = u32::from(whole_process != 0);
+            // Not of the cgroup handed over, which may be of a hierarchy that is not looked at: of the
+            // task, which has moved already.
+            record.cgroup_id = task.cgroup_id();
+            0
+        },
+    );
     0
 }

@@ -14,11 +14,16 @@ use crate::{emit::emit, task::Task};
 pub fn sched_migrate_task(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     let to_cpu: u32 = ctx.arg(1);
-    emit(Probe::Migrate, kind::MIGRATE, task.tid(), |record: &mut Migrate| {
-        task.write_key(&mut record.task);
-        record.tid = task.tid();
-        record.to_cpu = to_cpu;
-        0
-    });
+    emit(
+        Probe::Migrate,
+        kind::MIGRATE,
+        task.tid(),
+        |record: &mut Migrate| {
+            task.write_key(&mut record.task);
+            record.tid = task.tid();
+            record.to_cpu = to_cpu;
+            0
+        },
+    );
     0
 }

@@ -1,7 +1,7 @@
 //! One hook a file.
 
-mod cgroup;
 mod calibrate;
+mod cgroup;
 mod exec;
 mod exit;
 mod fork;

@@ -17,16 +17,21 @@ use crate::{emit::emit, task::Task};
 pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     let name: *const u8 = ctx.arg(1);
-    emit(Probe::Rename, kind::RENAME, task.tid(), |record: &mut Rename| {
-        task.write_key(&mut record.task);
-        record.tid = task.tid();
-        record.reserved = 0;
-        // The helper leaves the bytes after the end as they are.
-        record.comm = [0; 16];
-        // SAFETY: the destination is 16 bytes of the reserved record; a bad source is an error
-        // code, and the name stays empty.
-        unsafe { bpf_probe_read_kernel_str(record.comm.as_mut_ptr().cast(), 16, name.cast()) };
-        0
-    });
+    emit(
+        Probe::Rename,
+        kind::RENAME,
+        task.tid(),
+        |record: &mut Rename| {
+            task.write_key(&mut record.task);
+            record.tid = task.tid();
+            record.reserved = 0;
+            // The helper leaves the bytes after the end as they are.
+            record.comm = [0; 16];
+            // SAFETY: the destination is 16 bytes of the reserved record; a bad source is an error
+            // code, and the name stays empty.
+            unsafe { bpf_probe_read_kernel_str(record.comm.as_mut_ptr().cast(), 16, name.cast()) };
+            0
+        },
+    );
     0
 }

@@ -48,97 +48,103 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let kind = next_kind_of(prev, next);
     let next_mm = next.mm();
     let changes_mm = next_mm != 0 && next_mm != prev.active_mm();
-    count(prev_tid, next_tid, preempt || state == 0, kind, changes_mm, at_ns);
+    count(
+        prev_tid,
+        next_tid,
+        preempt || state == 0,
+        kind,
+        changes_mm,
+        at_ns,
+    );
     if !told {
         return;
     }
     let Some(counters) = counters(Probe::Switch) else {
         return;
     };
-    tell(counters, at_ns, Probe::Switch, kind::SWITCH, |record: &mut Switch| {
-        let queue = next.run_queue();
-        let clock = queue.clock();
-        let last_queued = next.last_queued();
-        prev.write_key(&mut record.prev);
-        next.write_key(&mut record.next);
-        record.prev_tid = prev_tid;
-        record.next_tid = next_tid;
-        record.prev_nvcsw = prev.nvcsw();
-        record.prev_nivcsw = prev.nivcsw();
-        record.prev_run_delay_ns = prev.run_delay();
-        record.prev_sum_exec_ns = prev.sum_exec();
-        record.next_run_delay_ns = next.run_delay();
-        record.next_seq = next.seq() as u32;
-        record.prev_state = state;
-        record.steal_ns = queue.steal();
-        record.clock_lag_ns = clock.wrapping_sub(queue.clock_task());
-        record.nr_running = queue.nr_running();
-        record.rq_clock_ns = clock;
-        (record.next_waking_ns, record.next_waker_tid) = waking::take(next_tid);
-        record.reserved = 0;
+    tell(
+        counters,
+        at_ns,
+        Probe::Switch,
+        kind::SWITCH,
+        |record: &mut Switch| {
+            let queue = next.run_queue();
+            let clock = queue.clock();
+            let last_queued = next.last_queued();
+            prev.write_key(&mut record.prev);
+            next.write_key(&mut record.next);
+            record.prev_tid = prev_tid;
+            record.next_tid = next_tid;
+            record.prev_nvcsw = prev.nvcsw();
+            record.prev_nivcsw = prev.nivcsw();
+            record.prev_run_delay_ns = prev.run_delay();
+            record.prev_sum_exec_ns = prev.sum_exec();
+            record.next_run_delay_ns = next.run_delay();
+            record.next_seq = next.seq() as u32;
+            record.prev_state = state;
+            record.steal_ns = queue.steal();
+            record.clock_lag_ns = clock.wrapping_sub(queue.clock_task());
+            record.nr_running = queue.nr_running();
+            record.rq_clock_ns = clock;
+            (record.next_waking_ns, record.next_waker_tid) = waking::take(next_tid);
+            record.reserved = 0;
 
-        let mut flags = kind << switch_flags::NEXT_KIND_SHIFT;
-        if last_queued != 0 {
-            flags |= switch_flags::NEXT_QUEUED;
-            record.next_wait_ns = clock.wrapping_sub(last_queued);
-        } else {
-            record.next_wait_ns = 0;
-        }
-        if preempt {
-            flags |= switch_flags::PREEMPT;
-        }
-        // `state` is the state it entered schedule() with; a pending signal has set it back since.
-        if preempt || state == 0 || prev.state() == 0 {
-            flags |= switch_flags::RUNNABLE;
-        }
-        if changes_mm {
-            flags |= switch_flags::ADDRESS_SPACE;
-        }
-        if !prev_watched {
-            flags |= switch_flags::PREV_UNWATCHED;
-        }
-        if !next_watched {
-            flags |= switch_flags::NEXT_UNWATCHED;
-        }
-        if prev.in_iowait() {
-            flags |= switch_flags::IOWAIT;
-        }
-        if prev.is_throttled() {
-            flags |= switch_flags::THROTTLED;
-        }
-        if prev.is_own() {
-            flags |= switch_flags::PREV_OWN;
-        }
-        if next.is_own() {
-            flags |= switch_flags::NEXT_OWN;
-        }
-        if has(feature::STEAL) {
-            flags |= switch_flags::STEAL;
-        }
-        record.syscall = 0;
-        // Preempted inside the kernel, a thread may be anywhere: only who called schedule() is
-        // known to be in its system call.
-        if !preempt && let Some((number, compat)) = prev.syscall() {
-            record.syscall = number;
-            flags |= switch_flags::SYSCALL;
-            if compat {
-                flags |= switch_flags::COMPAT;
+            let mut flags = kind << switch_flags::NEXT_KIND_SHIFT;
+            if last_queued != 0 {
+                flags |= switch_flags::NEXT_QUEUED;
+                record.next_wait_ns = clock.wrapping_sub(last_queued);
+            } else {
+                record.next_wait_ns = 0;
             }
-        }
-        flags
-    });
+            if preempt {
+                flags |= switch_flags::PREEMPT;
+            }
+            // `state` is the state it entered schedule() with; a pending signal has set it back since.
+            if preempt || state == 0 || prev.state() == 0 {
+                flags |= switch_flags::RUNNABLE;
+            }
+            if changes_mm {
+                flags |= switch_flags::ADDRESS_SPACE;
+            }
+            if !prev_watched {
+                flags |= switch_flags::PREV_UNWATCHED;
+            }
+            if !next_watched {
+                flags |= switch_flags::NEXT_UNWATCHED;
+            }
+            if prev.in_iowait() {
+                flags |= switch_flags::IOWAIT;
+            }
+            if prev.is_throttled() {
+                flags |= switch_flags::THROTTLED;
+            }
+            if prev.is_own() {
+                flags |= switch_flags::PREV_OWN;
+            }
+            if next.is_own() {
+                flags |= switch_flags::NEXT_OWN;
+            }
+            if has(feature::STEAL) {
+                flags |= switch_flags::STEAL;
+            }
+            record.syscall = 0;
+            // Preempted inside the kernel, a thread may be anywhere: only who called schedule() is
+            // known to be in its system call.
+            if !preempt && let Some((number, compat)) = prev.syscall() {
+                record.syscall = number;
+                flags |= switch_flags::SYSCALL;
+                if compat {
+                    flags |= switch_flags::COMPAT;
+                }
+            }
+            flags
+        },
+    );
 }
 
 /// Every switch of this CPU counts, also those that no record tells or could tell.
 #[inline(always)]
-fn count(
-    prev_tid: u32,
-    next_tid: u32,
-    involuntary: bool,
-    kind: u16,
-    changes_mm: bool,
-    at_ns: u64,
-) {
+fn count(prev_tid: u32, next_tid: u32, involuntary: bool, kind: u16, changes_mm: bool, at_ns: u64) {
     let Some(counted) = SWITCHES.get_ptr_mut(0) else {
         return;
     };

@@ -58,7 +58,10 @@ pub fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text);
     match number.parse() {
         Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
-        _ => Err("expected a share of the machine in per cent, above 0 and up to 100, such as 0.5".to_owned()),
+        _ => Err(
+            "expected a share of the machine in per cent, above 0 and up to 100, such as 0.5"
+                .to_owned(),
+        ),
     }
 }
 

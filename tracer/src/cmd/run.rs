@@ -173,8 +173,8 @@ async fn observe(
     let started = jiff::Timestamp::now();
     pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
     push_counts(&session, &mut pipeline, began)?;
-    let mut meter = Meter::begin(&session, options.cost, options.max_overhead, began)
-        .map_err(Failure::from)?;
+    let mut meter =
+        Meter::begin(&session, options.cost, options.max_overhead, began).map_err(Failure::from)?;
     *running = command.map(Waiting::release).transpose()?;
 
     let deadline = options.duration.map(|duration| Instant::now() + duration);

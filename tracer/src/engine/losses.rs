@@ -136,7 +136,11 @@ mod tests {
             losses.announced(CPU, Timestamp(nth * 1_000 + nth), 0, nth);
         }
         assert_eq!((losses.holes, losses.longest.len()), (100, HOLES));
-        let shortest = losses.longest.iter().map(|hole| hole.to.since(hole.from).0).min();
+        let shortest = losses
+            .longest
+            .iter()
+            .map(|hole| hole.to.since(hole.from).0)
+            .min();
         assert_eq!(shortest, Some(100 - HOLES as u64 + 1));
     }
 

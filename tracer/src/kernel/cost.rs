@@ -121,9 +121,13 @@ impl Session {
             waking_passed: f64::INFINITY,
             call: 0.0,
         };
-        let own = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        let own = rustix::thread::gettid()
+            .as_raw_nonzero()
+            .get()
+            .cast_unsigned();
         let narrow = self.facts().narrow;
-        let refused = |error: &dyn std::error::Error| format!("run the programs in a loop: {error}");
+        let refused =
+            |error: &dyn std::error::Error| format!("run the programs in a loop: {error}");
         for _ in 0..PASSES {
             for (name, size, best) in [
                 (EMPTY, 0, &mut prices.empty),

@@ -24,10 +24,10 @@ use tracer_common::{
 use super::{
     btf::Btf,
     cgroup::Hierarchy,
+    cost::{Counted, Prices},
     diagnostics::Diagnostics,
     fields::Fields,
     preflight::{Refusal, refused_by_kernel},
-    cost::{Counted, Prices},
     probes::{LOOK, PROBES, SNAPSHOT, SWITCH, WATCH},
     ring::{self, Rings},
 };
@@ -139,7 +139,9 @@ impl Session {
             .statistics
             .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime))
             .transpose()
-            .map_err(|error| refused_by_kernel("keep run-time statistics (CAP_SYS_ADMIN)", &error))?;
+            .map_err(|error| {
+                refused_by_kernel("keep run-time statistics (CAP_SYS_ADMIN)", &error)
+            })?;
         let rings =
             Rings::new(rings).map_err(|error| refused_by_kernel("watch the rings", &error))?;
         let mut session = Session {

@@ -83,7 +83,10 @@ impl Meter {
         let machine = kernel_ns.map(|_| self.machine_percent(self.began, sample));
         Ok(Cost {
             kernel_events: events,
-            kernel_ns_per_event: sample.kernel_ns.filter(|_| events > 0).map(|ns| ns / events as f64),
+            kernel_ns_per_event: sample
+                .kernel_ns
+                .filter(|_| events > 0)
+                .map(|ns| ns / events as f64),
             method: self.explain(session),
             collector_cpu: procfs::own_cpu(),
             collector_max_rss_bytes: procfs::own_peak_rss_bytes().unwrap_or(0),
@@ -120,16 +123,20 @@ impl Meter {
 
     fn explain(&self, session: &Session) -> String {
         match (self.method, session.prices()) {
-            (CostMethod::Exact, _) => "the kernel's run-time statistics of each program, which cost more \
+            (CostMethod::Exact, _) => {
+                "the kernel's run-time statistics of each program, which cost more \
                 than most programs and are in the figure; collector: its own CPU time"
-                .to_owned(),
+                    .to_owned()
+            }
             (CostMethod::Calibrated, Ok(prices)) => format!(
                 "programs: counted runs, times what a run took in a loop at the start ({}); \
                  collector: its own CPU time since tracing began",
                 in_words(prices)
             ),
             (CostMethod::Calibrated, Err(why)) => {
-                format!("the collector's own CPU time; that of the kernel programs is not known: {why}")
+                format!(
+                    "the collector's own CPU time; that of the kernel programs is not known: {why}"
+                )
             }
         }
     }

@@ -27,7 +27,10 @@ use super::{
 use crate::{
     engine::Engine,
     ledger::Ledger,
-    model::{Cpu, Doing, Mark, OffState, Slot, Span, SpanSink, Switch, SwitchCount, Timestamp},
+    model::{
+        Cpu, CpuSwitches, Doing, Mark, OffState, Slot, Span, SpanSink, Switch, SwitchCount,
+        Timestamp,
+    },
     pipeline::Pipeline,
     reorder::Reorder,
     report::{Report, Thread},
@@ -361,6 +364,10 @@ impl SpanSink for Tape<'_> {
     }
     fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
         self.ledger.unseen(at, counted);
+    }
+
+    fn counted(&mut self, cpu: Cpu, at: Timestamp, counted: &CpuSwitches) {
+        self.ledger.counted(cpu, at, counted);
     }
 }
 

@@ -74,6 +74,7 @@ impl Toy {
             sched_yield: Some(YIELD),
             steal: true,
             iowait: true,
+            narrow: false,
         }
     }
 
