@@ -223,7 +223,8 @@ impl Summary<'_> {
             idle: totals.idle,
             switches: totals.switches,
         };
-        if !facts.narrow && !self.engine.losses().any() {
+        let counts = self.ledger.by_counts().next().is_some();
+        if !facts.narrow && !(self.engine.losses().any() && counts) {
             let cpus = self.ledger.cpus();
             return System {
                 totals: Some(*self.ledger.system()),
@@ -332,9 +333,20 @@ impl Summary<'_> {
                 reasons.push(format!("{count} {what}"));
             }
         };
+        let longest = quality.longest_holes.iter();
+        let longest = longest
+            .map(|hole| hole.to_ns.saturating_sub(hole.from_ns))
+            .max();
+        let where_lost = longest.map_or(String::new(), |longest| {
+            format!(
+                ", in {} holes of up to {:.3} ms",
+                quality.holes,
+                longest as f64 / 1e6
+            )
+        });
         say(
             quality.lost_records,
-            "records found no room in the buffers (try a larger --buffer)",
+            &format!("records found no room in the buffers{where_lost} (try a larger --buffer)"),
         );
         say(
             quality.lost_switches,

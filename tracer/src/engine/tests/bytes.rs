@@ -1,6 +1,6 @@
 //! Records as the bytes that the kernel programs write: every field in its place, nothing between.
 
-use tracer_common::record;
+use tracer_common::{counters::CpuSwitches, record};
 
 pub(crate) trait Bytes {
     fn put(&self, bytes: &mut Vec<u8>);
@@ -47,6 +47,24 @@ impl Bytes for [u8; 16] {
 
 numbers! { u16 u32 u64 }
 
+impl Bytes for CpuSwitches {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        let counts = [
+            self.voluntary,
+            self.involuntary,
+            self.from_idle,
+            self.address_space_changes,
+        ];
+        for number in counts
+            .into_iter()
+            .chain(self.kinds)
+            .chain([self.idle_ns, self.idle_since_ns])
+        {
+            number.put(bytes);
+        }
+    }
+}
+
 records! {
     Header { at_ns, kind, len, cpu, flags }
     Switch { header, prev, next, prev_tid, next_tid, prev_nvcsw, prev_nivcsw, prev_run_delay_ns, prev_sum_exec_ns, next_run_delay_ns, next_wait_ns, next_seq, prev_state, steal_ns, clock_lag_ns, syscall, nr_running, rq_clock_ns, next_waking_ns, next_waker_tid, reserved }
@@ -60,4 +78,5 @@ records! {
     Exit { header, task, tid, exit_code, policy, static_prio, rt_priority, reserved, comm }
     Rename { header, task, tid, reserved, comm }
     Lost { header, probe, reserved, total }
+    CpuSwitches { header, counted }
 }

@@ -25,6 +25,18 @@ impl Toy {
     pub fn edge(&mut self, kind: u16) {
         let header = self.header(0, kind, size_of::<Header>(), 0);
         self.emit(Told::Edge, &header);
+        for cpu in 0..self.cpus.len() {
+            let record = record::CpuSwitches {
+                header: self.header(
+                    cpu,
+                    record::kind::CPU_SWITCHES,
+                    size_of::<record::CpuSwitches>(),
+                    0,
+                ),
+                counted: self.cpus[cpu].counted,
+            };
+            self.emit(Told::Edge, &record);
+        }
     }
 
     /// As the iterator reads it now.

@@ -394,7 +394,9 @@ fn a_thread_that_the_kernel_hides_is_no_row_and_spoils_nothing() {
             });
         },
     );
-    let seen = valid(seen);
+    assert_eq!(seen.report.quality.verdict, Verdict::Valid);
+    // The wake-up of A would have come with the switch-in that is not told.
+    assert_eq!(seen.report.quality.switch_ins_without_waking, 1);
     assert!(!seen.has('H'));
     assert_eq!(seen.report.quality.hidden_threads, 1);
     assert_eq!(seen.thread('A').totals.wait.0, 2000);

@@ -329,8 +329,18 @@ proptest! {
                     (truth.voluntary, truth.involuntary),
                     "tid {} removed {:?} {}", thread.tid, gone, story(&run, id)
                 );
+                // Told as lost: exactly what was removed.
+                let removed = gone.iter().filter(|(at, told)| {
+                    *at < run.end && matches!(told, Told::Switch { prev, .. } if *prev == id)
+                });
+                prop_assert_eq!(thread.covered.lost_switches, removed.count() as u64);
             }
         }
+        // The CPUs count beside the stream: no record of theirs is missing from the machine's totals.
+        let whole = run.report(&run.toy.records.iter().collect::<Vec<_>>(), 0);
+        prop_assert_eq!(report.system.totals, whole.system.totals);
+        let busy = |report: &Report| report.system.cpus.clone();
+        prop_assert_eq!(busy(&report), busy(&whole));
         let lost = provably_lost(&run, &kept);
         prop_assert_eq!(report.quality.lost_switches, lost.iter().sum::<u64>(), "{:?} {:?} {}", lost, gone.iter().filter(|(_, told)| matches!(told, Told::Switch { .. })).collect::<Vec<_>>(),
             (0..lost.len()).filter(|&id| lost[id] > 0).map(|id| story_of(&kept, &run, id)).collect::<String>());

@@ -1,7 +1,10 @@
 //! A toy kernel, slow and obvious: it keeps the truth about every thread and the counters that a
 //! kernel keeps, and writes the records that the kernel programs write. It decides nothing.
 
-use tracer_common::record::{self, Header, kind, next_kind, switch_flags};
+use tracer_common::{
+    counters::CpuSwitches,
+    record::{self, Header, kind, next_kind, switch_flags},
+};
 
 pub use super::task::{Does, Leave, Left, Mood, Record, Task, Told};
 use crate::{
@@ -28,6 +31,7 @@ pub(super) struct ToyCpu {
     active_mm: u32,
     pub(super) lag: u64,
     pub(super) steal: u64,
+    pub(super) counted: CpuSwitches,
 }
 
 #[derive(Debug)]
@@ -60,8 +64,13 @@ impl Toy {
             let idle = toy.create(0xffff_0000 + cpu as u64, 0, 0, cpu);
             toy.tasks[idle].kernel_thread = true;
             toy.tasks[idle].mood = Mood::Alive(Does::Run);
+            let counted = CpuSwitches {
+                idle_since_ns: toy.now,
+                ..CpuSwitches::default()
+            };
             toy.cpus.push(ToyCpu {
                 running: idle,
+                counted,
                 ..ToyCpu::default()
             });
         }
@@ -302,6 +311,7 @@ impl Toy {
             next_seq: into.seq(),
         };
         self.emit(told, &record);
+        self.count(cpu, was_idle, voluntary, (next_kind, address_space));
 
         let yielded = !was_idle && leave == Leave::Yields;
         let at = self.now;
@@ -352,6 +362,25 @@ impl Toy {
         self.cpus[cpu].running = next;
         if mm != 0 {
             self.cpus[cpu].active_mm = mm;
+        }
+    }
+
+    /// As the kernel counts beside the stream, whatever becomes of that.
+    fn count(&mut self, cpu: usize, was_idle: bool, voluntary: bool, to: (u16, bool)) {
+        let (now, (next_kind, address_space)) = (self.now, to);
+        let counted = &mut self.cpus[cpu].counted;
+        if was_idle {
+            counted.from_idle += 1;
+            counted.idle_ns += now - counted.idle_since_ns;
+            counted.idle_since_ns = 0;
+        } else {
+            counted.voluntary += u64::from(voluntary);
+            counted.involuntary += u64::from(!voluntary);
+            counted.kinds[usize::from(next_kind)] += 1;
+        }
+        counted.address_space_changes += u64::from(address_space);
+        if next_kind == next_kind::IDLE {
+            counted.idle_since_ns = now;
         }
     }
 

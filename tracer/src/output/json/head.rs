@@ -94,6 +94,8 @@ pub struct Quality<'a> {
     lost_switches: u64,
     missed_events: Option<u64>,
     late_records: u64,
+    holes: u64,
+    longest_holes: Vec<Hole>,
     switch_ins_without_waking: u64,
     rebuilt_switch_ins: u64,
     hidden_threads: u64,
@@ -102,6 +104,14 @@ pub struct Quality<'a> {
     threads_matched: u64,
     threads_self_checked: u64,
     mismatches: Vec<Mismatch>,
+}
+
+#[derive(Serialize)]
+struct Hole {
+    cpu: u16,
+    from_ns: i64,
+    to_ns: i64,
+    records: u64,
 }
 
 #[derive(Serialize)]
@@ -121,6 +131,12 @@ pub fn quality(quality: &report::Quality) -> Quality<'_> {
         kernel: mismatch.kernel,
         reason: mismatch.reason.map(words::known_error),
     };
+    let hole = |hole: &report::Hole| Hole {
+        cpu: hole.cpu,
+        from_ns: hole.from_ns,
+        to_ns: hole.to_ns,
+        records: hole.records,
+    };
     Quality {
         verdict: words::verdict(quality.verdict),
         reasons: &quality.reasons,
@@ -128,6 +144,8 @@ pub fn quality(quality: &report::Quality) -> Quality<'_> {
         lost_switches: quality.lost_switches,
         missed_events: quality.missed_events,
         late_records: quality.late_records,
+        holes: quality.holes,
+        longest_holes: quality.longest_holes.iter().map(hole).collect(),
         switch_ins_without_waking: quality.switch_ins_without_waking,
         rebuilt_switch_ins: quality.rebuilt_switch_ins,
         hidden_threads: quality.hidden_threads,

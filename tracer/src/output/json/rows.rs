@@ -124,6 +124,8 @@ struct Thread<'a> {
     wait: Dist,
     latency: Option<Dist>,
     off_cpu: Vec<OffCpu>,
+    lost_switches: u64,
+    covered: Covered,
     kernel: Option<Kernel>,
 }
 
@@ -153,7 +155,32 @@ fn thread<'a>(thread: &'a report::Thread, arch: &str) -> Thread<'a> {
             .iter()
             .map(|row| off_cpu(row, arch))
             .collect(),
+        lost_switches: thread.covered.lost_switches,
+        covered: covered(thread),
         kernel: thread.kernel.as_ref().map(kernel),
+    }
+}
+
+/// Shares from 0 to 1; `None` where there is nothing to cover.
+#[derive(Serialize)]
+struct Covered {
+    switches: Option<f64>,
+    run: Option<f64>,
+    wait: Option<f64>,
+    off_cpu: Option<f64>,
+}
+
+fn covered(thread: &report::Thread) -> Covered {
+    let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+    let (totals, covered) = (&thread.totals, &thread.covered);
+    let switches = totals.voluntary + totals.involuntary;
+    let told = |whole: Nanos, healed: Nanos| share((whole - healed).0, whole.0);
+    let off = totals.sleep + totals.block + totals.stopped;
+    Covered {
+        switches: share(switches.saturating_sub(covered.lost_switches), switches),
+        run: told(totals.run, covered.healed_run),
+        wait: told(totals.wait, covered.healed_wait),
+        off_cpu: share(off.0, (off + totals.unknown).0),
     }
 }
 
