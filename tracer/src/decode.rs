@@ -27,6 +27,27 @@ mod task_state {
 /// The static priority of nice 0: `DEFAULT_PRIO`, include/linux/sched/prio.h.
 const DEFAULT_PRIO: i64 = 120;
 
+/// What is known of a record before it is decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    pub at: Timestamp,
+    pub cpu: Cpu,
+    /// From its header to its end.
+    pub record: &'a [u8],
+}
+
+/// `None` for bytes that are shorter than they say, or than a header.
+#[inline]
+pub fn envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
+    let mut header: &[u8] = bytes.first_chunk::<{ size_of::<record::Header>() }>()?;
+    let at = Timestamp(header.get_u64_ne());
+    let _kind = header.get_u16_ne();
+    let len = usize::from(header.get_u16_ne());
+    let cpu = Cpu(header.get_u16_ne());
+    let record = bytes.get(..len)?;
+    (len >= size_of::<record::Header>()).then_some(Envelope { at, cpu, record })
+}
+
 /// One record. Trailing bytes of a longer (newer) record are ignored.
 pub fn decode(mut bytes: &[u8]) -> Option<Event> {
     let buf = &mut bytes;
@@ -88,13 +109,10 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         },
         kind::NEWTASK => {
             let (child, birth) = thread(flags, buf);
-            What::Newtask {
-                child: Box::new(child),
-                birth,
-            }
+            What::Newtask { child, birth }
         }
-        kind::THREAD => What::Seen(Box::new(thread(flags, buf).0)),
-        kind::THREAD_END => What::SeenAtEnd(Box::new(thread(flags, buf).0)),
+        kind::THREAD => What::Seen(thread(flags, buf).0),
+        kind::THREAD_END => What::SeenAtEnd(thread(flags, buf).0),
         kind::CGROUP => What::Moved {
             task: Key(buf.get_u64_ne()),
             tid: buf.get_u32_ne(),

@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod reorder;
 pub mod report;
 pub mod summary;
+pub mod table;
 pub mod target;
 
 // The edges.

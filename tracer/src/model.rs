@@ -279,7 +279,7 @@ pub enum What {
         to: Cpu,
     },
     Newtask {
-        child: Box<ThreadInfo>,
+        child: ThreadInfo,
         birth: Birth,
     },
     Fork {
@@ -318,9 +318,9 @@ pub enum What {
         total: u64,
     },
     /// From the iterator at the start.
-    Seen(Box<ThreadInfo>),
+    Seen(ThreadInfo),
     /// From the iterator at the end.
-    SeenAtEnd(Box<ThreadInfo>),
+    SeenAtEnd(ThreadInfo),
     WindowBegin,
     WindowEnd,
 }

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     audit::Tolerance,
-    decode::decode,
+    decode::{decode, envelope},
     engine::{Engine, Facts, tasks::ProcessId},
     ledger::{Both, Ledger, Row},
     model::{Event, Timestamp, What},
@@ -69,17 +69,20 @@ impl Pipeline {
 
     /// One record, in any order that [`Reorder`] can mend.
     pub fn push(&mut self, record: &[u8]) {
-        match decode(record) {
-            Some(event) => self.reorder.push(event),
+        match envelope(record) {
+            Some(envelope) => self.reorder.push(envelope),
             None => self.undecoded += 1,
         }
     }
 
     /// Applies all events before `watermark`: nothing older will come.
     pub fn advance(&mut self, watermark: Timestamp) {
-        while let Some(event) = self.reorder.pop(watermark) {
-            self.apply(&event);
-        }
+        let mut reorder = std::mem::take(&mut self.reorder);
+        reorder.release(watermark, |record| match decode(record) {
+            Some(event) => self.apply(&event),
+            None => self.undecoded += 1,
+        });
+        self.reorder = reorder;
         while let Some(slot) = self.engine.ended_beyond(self.settings.max_threads) {
             self.fold(slot);
         }
