@@ -15,7 +15,8 @@ pub struct Audit {
     from: Timestamp,
     base: Counters,
     sums: Sums,
-    outcome: Option<Outcome>,
+    /// Once for each thread, at its end or the stream's: not a part of what every thread holds all along.
+    outcome: Option<Box<Outcome>>,
 }
 
 /// Since the baseline.
@@ -30,8 +31,8 @@ struct Sums {
     wait_before: Nanos,
     involuntary_waits: u64,
     /// By how much the scheduler's clock makes run time and waits longer than ours does.
-    run_gap: i128,
-    wait_gap: i128,
+    run_gap: i64,
+    wait_gap: i64,
     /// Waits the kernel did not stamp, as far as it missed them.
     uncounted: Nanos,
     /// What the kernel credited beyond the time since the wake-up.
@@ -76,7 +77,7 @@ impl Audit {
             Doing::Run { lag, gap, .. } => {
                 self.sums.run += length - share(lag, length, span.to.since(span.from));
                 if span.from >= self.from {
-                    self.sums.run_gap += i128::from(gap.0);
+                    self.sums.run_gap = self.sums.run_gap.saturating_add(gap.0);
                 }
             }
             Doing::Wait(wait) => {
@@ -87,7 +88,7 @@ impl Audit {
                 } else if wait.began == WaitBegan::Woken {
                     self.sums.counted_sleep += wait.credit - whole;
                 } else {
-                    self.sums.wait_gap += i128::from(wait.gap.0);
+                    self.sums.wait_gap = self.sums.wait_gap.saturating_add(wait.gap.0);
                     if !wait.stamped {
                         let theirs = Nanos(whole.0.saturating_add_signed(wait.gap.0));
                         self.sums.uncounted += theirs - wait.credit;
@@ -131,7 +132,7 @@ impl Audit {
         let less = |kernel: u64, base: u64, ours: u64| {
             i128::from(kernel) - i128::from(base) - i128::from(ours)
         };
-        self.outcome = Some(Outcome {
+        let outcome = Outcome {
             source,
             voluntary: less(counters.nvcsw, self.base.nvcsw, sums.voluntary),
             involuntary: less(counters.nivcsw, self.base.nivcsw, sums.involuntary),
@@ -142,17 +143,21 @@ impl Audit {
                 sums.wait.0,
             ),
             sums,
-        });
+        };
+        match &mut self.outcome {
+            Some(place) => **place = outcome,
+            None => self.outcome = Some(Box::new(outcome)),
+        }
     }
 
     pub fn source(&self) -> Option<CheckSource> {
-        Some(self.outcome?.source)
+        Some(self.outcome.as_ref()?.source)
     }
 
     /// The kernel's counters over the window: `net_run` is the window's run time less what the
     /// kernel does not count.
     pub fn kernel(&self, totals: &Totals, net_run: Nanos) -> Option<KernelCounters> {
-        let outcome = self.outcome?;
+        let outcome = self.outcome.as_ref()?;
         let moved = |ours: u64, by: i128| u64::try_from(i128::from(ours) + by).unwrap_or(0);
         Some(KernelCounters {
             source: match outcome.source {
@@ -174,7 +179,7 @@ impl Audit {
         net_run: Nanos,
         tolerance: Tolerance,
     ) -> Vec<Mismatch> {
-        let (Some(outcome), Some(kernel)) = (self.outcome, self.kernel(totals, net_run)) else {
+        let (Some(outcome), Some(kernel)) = (&self.outcome, self.kernel(totals, net_run)) else {
             return Vec::new();
         };
         let mut mismatches = Vec::new();
@@ -207,7 +212,7 @@ impl Audit {
         let sums = outcome.sums;
         let run_slack = |run: Nanos| (run.0 / 100).max(2 * tolerance.tick.0);
         if outcome.run.unsigned_abs() > u128::from(run_slack(sums.run.min(net_run))) {
-            let known = [(sums.run_gap, KnownError::KernelStaleClock)];
+            let known = [(i128::from(sums.run_gap), KnownError::KernelStaleClock)];
             let reason = explain(outcome.run, run_slack(sums.run), &known);
             differ(CheckedField::Run, net_run.0, kernel.run.0, reason);
         }
@@ -224,7 +229,7 @@ impl Audit {
                     KnownError::KernelCountedSleep,
                 ),
                 (-i128::from(sums.uncounted.0), KnownError::KernelMissedWait),
-                (sums.wait_gap, KnownError::KernelStaleClock),
+                (i128::from(sums.wait_gap), KnownError::KernelStaleClock),
             ];
             let slack = wait_slack(sums.wait, sums.involuntary_waits);
             let reason = explain(outcome.wait, slack, &known);

@@ -1,7 +1,9 @@
-//! A distribution of lengths, sparse: a log-linear histogram that holds only the buckets in use.
+//! A distribution of lengths, sparse: a log-linear histogram that holds only what is in use.
 //!
 //! A dense histogram of this precision takes 8 KiB and more; a thread has three of them and a host
-//! ten thousand threads, most of which touch a few dozen buckets.
+//! ten thousand threads. Most of those switch a handful of times: six lengths need no memory besides
+//! the histogram's own. What is in use beyond that is held by the page, since lengths come in clusters,
+//! and soon there is no page left to add.
 
 use crate::{
     model::{Nanos, Timestamp},
@@ -11,20 +13,55 @@ use crate::{
 /// Buckets per power of two, as bits. 32: a bucket is 3.1 % wide, its middle within 1.6 %.
 const PRECISION: u32 = 5;
 
+/// Different buckets that are held in place.
+const FEW: usize = 6;
+
+/// Buckets to a page: one line of cache.
+const PAGE: u16 = 16;
+
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
-    /// Sorted by bucket.
-    buckets: Vec<(u16, u32)>,
+    buckets: Buckets,
+    clipped: u32,
     count: u64,
-    clipped: u64,
     sum: Nanos,
     min: Nanos,
     max: Nanos,
     max_at: Timestamp,
 }
 
+#[derive(Clone, Debug)]
+enum Buckets {
+    /// Bucket and count, the used ones first, in no order.
+    Few {
+        used: u8,
+        counts: [(u16, u16); FEW],
+    },
+    Many(Box<Pages>),
+}
+
+/// Sorted by number.
+#[derive(Clone, Debug, Default)]
+struct Pages {
+    /// Of the first bucket of each page, divided by [`PAGE`].
+    numbers: Vec<u16>,
+    counts: Vec<[u32; PAGE as usize]>,
+    /// Where the last one was found: neighbours come together.
+    last: usize,
+}
+
+impl Default for Buckets {
+    fn default() -> Buckets {
+        Buckets::Few {
+            used: 0,
+            counts: [(0, 0); FEW],
+        }
+    }
+}
+
 impl Histogram {
     /// A length that ended at `at`.
+    #[inline]
     pub fn record(&mut self, length: Nanos, at: Timestamp) {
         if self.count == 0 || length < self.min {
             self.min = length;
@@ -35,51 +72,128 @@ impl Histogram {
         }
         self.count += 1;
         self.sum += length;
-        let bucket = bucket_of(length.0);
-        match self
-            .buckets
-            .binary_search_by_key(&bucket, |&(bucket, _)| bucket)
-        {
-            Ok(found) => self.buckets[found].1 = self.buckets[found].1.saturating_add(1),
-            Err(place) => self.buckets.insert(place, (bucket, 1)),
-        }
+        self.buckets.count(bucket_of(length.0));
     }
 
     /// A length cut by an edge of the window: counted, not measured.
+    #[inline]
     pub fn clip(&mut self) {
-        self.clipped += 1;
+        self.clipped = self.clipped.saturating_add(1);
     }
 
     /// As shown; `max_at` counts from `start`.
     pub fn summary(&self, start: Timestamp) -> Dist {
-        let values = (self.count > 0).then(|| DistValues {
-            min: self.min,
-            p50: self.quantile(500),
-            p90: self.quantile(900),
-            p99: self.quantile(990),
-            p999: self.quantile(999),
-            max: self.max,
-            max_at: self.max_at.since(start),
+        let values = (self.count > 0).then(|| {
+            let sorted = self.buckets.sorted();
+            let quantile = |per_mille| self.quantile(&sorted, per_mille);
+            DistValues {
+                min: self.min,
+                p50: quantile(500),
+                p90: quantile(900),
+                p99: quantile(990),
+                p999: quantile(999),
+                max: self.max,
+                max_at: self.max_at.since(start),
+            }
         });
         Dist {
             count: self.count,
-            clipped: self.clipped,
+            clipped: self.clipped.into(),
             sum: self.sum,
             values,
         }
     }
 
     /// The smallest recorded length that at least `per_mille` of all do not exceed, within 1.6 %.
-    fn quantile(&self, per_mille: u64) -> Nanos {
+    fn quantile(&self, sorted: &[(u16, u32)], per_mille: u64) -> Nanos {
         let rank = (self.count * per_mille).div_ceil(1000).max(1);
         let mut seen = 0;
-        for &(bucket, count) in &self.buckets {
+        for &(bucket, count) in sorted {
             seen += u64::from(count);
             if seen >= rank {
                 return Nanos(middle_of(bucket)).clamp(self.min, self.max);
             }
         }
         self.max
+    }
+}
+
+impl Buckets {
+    #[inline]
+    fn count(&mut self, bucket: u16) {
+        match self {
+            Buckets::Few { used, counts } => {
+                let in_use = &mut counts[..usize::from(*used).min(FEW)];
+                let found = in_use.iter_mut().find(|(other, _)| *other == bucket);
+                match found {
+                    Some((_, count)) if *count < u16::MAX => *count += 1,
+                    None if usize::from(*used) < FEW => {
+                        counts[usize::from(*used)] = (bucket, 1);
+                        *used += 1;
+                    }
+                    _ => self.turn_to_pages(bucket),
+                }
+            }
+            Buckets::Many(pages) => pages.add(bucket, 1),
+        }
+    }
+
+    #[cold]
+    fn turn_to_pages(&mut self, bucket: u16) {
+        let mut pages = Pages::default();
+        for (bucket, count) in self.sorted() {
+            pages.add(bucket, count);
+        }
+        pages.add(bucket, 1);
+        *self = Buckets::Many(Box::new(pages));
+    }
+
+    fn sorted(&self) -> Vec<(u16, u32)> {
+        match self {
+            Buckets::Few { used, counts } => {
+                let in_use = counts.iter().take(usize::from(*used));
+                let mut sorted: Vec<_> = in_use
+                    .map(|&(bucket, count)| (bucket, u32::from(count)))
+                    .collect();
+                sorted.sort_unstable();
+                sorted
+            }
+            Buckets::Many(pages) => pages.sorted().collect(),
+        }
+    }
+}
+
+impl Pages {
+    #[inline]
+    fn add(&mut self, bucket: u16, count: u32) {
+        let number = bucket / PAGE;
+        if self.numbers.get(self.last) != Some(&number) {
+            self.last = self.place_of(number);
+        }
+        if let Some(page) = self.counts.get_mut(self.last) {
+            let place = &mut page[usize::from(bucket % PAGE)];
+            *place = place.saturating_add(count);
+        }
+    }
+
+    fn place_of(&mut self, number: u16) -> usize {
+        match self.numbers.binary_search(&number) {
+            Ok(place) => place,
+            Err(place) => {
+                self.numbers.insert(place, number);
+                self.counts.insert(place, [0; PAGE as usize]);
+                place
+            }
+        }
+    }
+
+    fn sorted(&self) -> impl Iterator<Item = (u16, u32)> {
+        let pages = self.numbers.iter().zip(&self.counts);
+        let buckets = pages.flat_map(|(number, page)| {
+            let first = number * PAGE;
+            (first..).zip(page.iter().copied())
+        });
+        buckets.filter(|(_, count)| *count > 0)
     }
 }
 
@@ -112,6 +226,27 @@ mod tests {
             last = bucket;
         }
         assert!(bucket_of(u64::MAX) < u16::MAX);
+    }
+
+    /// A count of each of many threads: the sizes are part of the promise of memory.
+    #[test]
+    fn six_lengths_need_no_memory_of_their_own() {
+        let mut histogram = Histogram::default();
+        for length in [1, 1 << 10, 1 << 20, 1 << 30, 5, 6, 5, 1] {
+            histogram.record(Nanos(length), Timestamp(0));
+        }
+        assert!(matches!(histogram.buckets, Buckets::Few { used: 6, .. }));
+        assert!(size_of::<Histogram>() <= 80);
+    }
+
+    #[test]
+    fn a_count_may_be_larger_than_its_place() {
+        let mut histogram = Histogram::default();
+        for _ in 0..70_000 {
+            histogram.record(Nanos(3), Timestamp(0));
+        }
+        histogram.record(Nanos(5), Timestamp(0));
+        assert_eq!(histogram.buckets.sorted(), [(3, 70_000), (5, 1)]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
         Syscall, Timestamp, WaitBegan,
     },
     report::{OffCpu, SystemTotals, Totals},
+    table::Table,
 };
 
 /// One thread.
@@ -47,7 +48,7 @@ pub struct Ledger {
     audits: bool,
     /// What every row starts from: zero, or `None` where the machine cannot tell.
     blank: Totals,
-    rows: Vec<Option<Box<Row>>>,
+    rows: Table<Option<Row>>,
     cpus: Vec<CpuTotals>,
     system: SystemTotals,
 }
@@ -67,7 +68,7 @@ impl Ledger {
                     .filter(|_| facts.sched_yield.is_some()),
                 ..zero
             },
-            rows: Vec::new(),
+            rows: Table::default(),
             cpus: Vec::new(),
             system: SystemTotals::default(),
         }
@@ -84,12 +85,12 @@ impl Ledger {
     }
 
     pub fn row(&self, slot: Slot) -> Option<&Row> {
-        self.rows.get(slot.index())?.as_deref()
+        self.rows.get(slot)?.as_ref()
     }
 
     /// Takes a row out, so that its slot can belong to another thread.
-    pub fn take(&mut self, slot: Slot) -> Option<Box<Row>> {
-        let mut row = self.rows.get_mut(slot.index())?.take()?;
+    pub fn take(&mut self, slot: Slot) -> Option<Row> {
+        let mut row = self.rows.get_mut(slot)?.take()?;
         row.totals.lifetime = self.lifetime(&row);
         Some(row)
     }
@@ -123,17 +124,12 @@ impl Ledger {
         (from < to || (whole && from <= to)).then(|| (to.since(from), whole))
     }
 
+    #[inline]
     fn row_mut(&mut self, slot: Slot) -> &mut Row {
-        let index = slot.index();
-        if index >= self.rows.len() {
-            self.rows.resize_with(index + 1, || None);
-        }
-        let blank = self.blank;
-        self.rows[index].get_or_insert_with(|| {
-            Box::new(Row {
-                totals: blank,
-                ..Row::default()
-            })
+        let blank = &self.blank;
+        self.rows.at(slot).get_or_insert_with(|| Row {
+            totals: *blank,
+            ..Row::default()
         })
     }
 
@@ -335,19 +331,29 @@ impl Row {
     }
 
     fn off(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
-        let same = |row: &&mut OffCpu| row.state == state && row.syscall == syscall;
-        match self.off_cpu.iter_mut().find(same) {
-            Some(row) => {
-                row.count += 1;
-                row.ns += length;
-            }
-            None => self.off_cpu.push(OffCpu {
-                state,
-                syscall,
-                count: 1,
-                ns: length,
-            }),
+        let same = |row: &OffCpu| row.state == state && row.syscall == syscall;
+        let Some(place) = self.off_cpu.iter().position(same) else {
+            return self.off_anew(state, syscall, length);
+        };
+        let row = &mut self.off_cpu[place];
+        row.count += 1;
+        row.ns += length;
+        // What is frequent is found early.
+        if place > 0 && self.off_cpu[place - 1].count < self.off_cpu[place].count {
+            self.off_cpu.swap(place - 1, place);
         }
+    }
+
+    #[cold]
+    fn off_anew(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
+        // Most threads sleep in one or two calls, and there are many threads: no room in reserve.
+        self.off_cpu.reserve_exact(1);
+        self.off_cpu.push(OffCpu {
+            state,
+            syscall,
+            count: 1,
+            ns: length,
+        });
     }
 
     /// Moves what the counters explain out of the holes. What lies outside the window may be all of

@@ -109,10 +109,12 @@ impl Summary<'_> {
                 continue;
             };
             assessment.add(who.tid, row, self.tolerance);
-            by_process
-                .entry(who.process)
-                .or_default()
-                .push(self.thread(from, to, who, row));
+            by_process.entry(who.process).or_default().push(self.thread(
+                from,
+                to,
+                (slot, who),
+                row,
+            ));
         }
         for id in self.folded.keys() {
             by_process.entry(*id).or_default();
@@ -151,7 +153,13 @@ impl Summary<'_> {
         }
     }
 
-    fn thread(&self, from: Timestamp, to: Timestamp, who: &Identity, row: &Row) -> Thread {
+    fn thread(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        (slot, who): (Slot, &Identity),
+        row: &Row,
+    ) -> Thread {
         let mut totals = row.totals;
         totals.lifetime = self.ledger.lifetime(row);
         let latency = row.latency.summary(from);
@@ -173,7 +181,7 @@ impl Summary<'_> {
                     signal: (exit.status & 0x7f) as u8,
                 }),
             priority: who.priority,
-            cpu_last: who.cpu.0,
+            cpu_last: self.engine.cpu_of(slot).0,
             totals,
             run_slice: row.run_slice.summary(from),
             wait: row.wait.summary(from),

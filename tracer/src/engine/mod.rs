@@ -17,9 +17,10 @@ use crate::{
         thread::Thread,
     },
     model::{
-        Birth, Cpu, Event, Key, Mark, Nanos, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
+        Cpu, Event, Key, Mark, Nanos, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
         SwitchOut, Syscall, ThreadInfo, Timestamp, What,
     },
+    table::Table,
 };
 pub use thread::Oddities;
 
@@ -48,7 +49,7 @@ pub struct Engine {
     facts: Facts,
     tasks: Tasks,
     /// By slot.
-    threads: Vec<Thread>,
+    threads: Table<Thread>,
     cpus: Cpus,
     oddities: Oddities,
     losses: Losses,
@@ -88,7 +89,7 @@ impl Engine {
             What::Switch(switch) => self.on_switch(at, event.cpu, switch, sink),
             What::Waking { task, .. } => {
                 if let Some(slot) = self.tasks.slot(*task) {
-                    self.threads[slot.index()].waking(at);
+                    self.threads[slot].waking(at);
                 }
             }
             What::WakeupNew {
@@ -97,10 +98,10 @@ impl Engine {
                 rq_clock,
             } => {
                 let slot = self.newborn(at, *task, *tid, sink);
-                self.threads[slot.index()].born(at, *rq_clock, sink);
+                self.threads[slot].born(at, *rq_clock, sink);
             }
             What::Migrate { task, to, .. } => self.on_migrate(at, *task, *to, sink),
-            What::Newtask { child, birth } => self.on_newtask(at, child, *birth, sink),
+            What::Newtask { child, .. } => self.on_newtask(at, child, sink),
             // The birth record says all that is used today.
             What::Fork { .. } => {}
             What::Moved {
@@ -158,7 +159,7 @@ impl Engine {
     pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
         for (slot, who) in self.tasks.iter() {
             if who.died_at.is_none() {
-                self.threads[slot.index()].open_spans(at, sink);
+                self.threads[slot].open_spans(at, sink);
             }
         }
         self.cpus.open_spans(at, sink);
@@ -176,9 +177,9 @@ impl Engine {
         let lossy = *losses != Losses::default();
         let mut died = Vec::new();
         for (slot, who) in tasks.iter().filter(|(_, who)| who.died_at.is_none()) {
-            let thread = &mut threads[slot.index()];
+            let thread = &mut threads[slot];
             let older = who.born_at < *end_snapshot;
-            if older && !thread.seen_at_end && who.tid != 0 && !thread.is_hidden() {
+            if older && !thread.is_seen_at_end() && who.tid != 0 && !thread.is_hidden() {
                 if let Some(exit) = who.exit {
                     let ended = thread.exited_unseen(exit.at, sink);
                     sink.mark(slot, ended, &Mark::Died);
@@ -198,15 +199,22 @@ impl Engine {
         self.cpus.open_spans(at, sink);
         let left = self
             .hidden()
-            .filter(|&slot| self.threads[slot.index()].left_at_last())
+            .filter(|&slot| self.threads[slot].left_at_last())
             .count();
         self.count_hidden(at.before(Nanos(1)), left as u64, true, sink);
+    }
+
+    /// Where a thread ran or was moved to last.
+    pub fn cpu_of(&self, slot: Slot) -> Cpu {
+        self.threads
+            .get(slot)
+            .map_or(Cpu::default(), |thread| thread.cpu)
     }
 
     /// Threads that ran and whose switch-outs the kernel does not show.
     pub fn hidden(&self) -> impl Iterator<Item = Slot> {
         let is_hidden =
-            |slot: &Slot, who: &Identity| who.tid != 0 && self.threads[slot.index()].is_hidden();
+            |slot: &Slot, who: &Identity| who.tid != 0 && self.threads[*slot].is_hidden();
         self.tasks
             .iter()
             .filter(move |(slot, who)| who.died_at.is_none() && is_hidden(slot, who))
@@ -254,13 +262,13 @@ impl Engine {
             .cpus
             .switch(cpu, at, (prev, idle.0), (next, idle.1), sink);
         if let Some(unseen) = unseen {
-            self.threads[unseen.index()].left_unseen();
+            self.threads[unseen].left_unseen();
         }
 
         let Engine {
             threads, oddities, ..
         } = self;
-        let departure = threads[prev.index()].switch_out(at, cpu, switch, oddities, sink);
+        let departure = threads[prev].switch_out(at, cpu, switch, oddities, sink);
         self.losses.switches += departure.lost;
         if !idle.0 {
             sink.mark(
@@ -275,7 +283,7 @@ impl Engine {
                 },
             );
         }
-        self.threads[prev.index()].settle(at, sink);
+        self.threads[prev].settle(at, sink);
         sink.switch(
             cpu,
             at,
@@ -299,21 +307,17 @@ impl Engine {
             self.tasks.died(prev, at);
         }
 
-        if self.threads[next.index()].is_hidden() && !idle.1 {
-            let (left, blocked) = self.threads[next.index()].unseen_departures(switch.next_seq);
+        if self.threads[next].is_hidden() && !idle.1 {
+            let (left, blocked) = self.threads[next].unseen_departures(switch.next_seq);
             self.count_hidden(at, left, blocked, sink);
         }
         let Engine {
             threads,
             oddities,
             losses,
-            tasks,
             ..
         } = self;
-        losses.switches += threads[next.index()].switch_in(at, cpu, switch, oddities, sink);
-        if let Some(who) = tasks.get_mut(next) {
-            who.cpu = cpu;
-        }
+        losses.switches += threads[next].switch_in(at, cpu, switch, oddities, sink);
     }
 
     /// The thread on one side of a switch. A key that came to another tid names another thread,
@@ -326,10 +330,10 @@ impl Engine {
         goes_on: impl Fn(&Thread) -> bool,
         sink: &mut impl SpanSink,
     ) -> Slot {
-        if let Some(slot) = self.tasks.slot(side.key) {
-            let same = self.tasks.get(slot).is_some_and(|who| who.tid == side.tid);
+        if let Some((slot, tid)) = self.tasks.holder(side.key) {
+            let same = tid == side.tid;
             let swapped = || self.tasks.may_have_become(slot, side.tid);
-            if same || (swapped() && goes_on(&self.threads[slot.index()])) {
+            if same || (swapped() && goes_on(&self.threads[slot])) {
                 return slot;
             }
             self.end_unseen(slot, at, sink);
@@ -341,7 +345,7 @@ impl Engine {
 
     /// A thread whose last switch-out is missing: another one has its key now.
     fn end_unseen(&mut self, slot: Slot, at: Timestamp, sink: &mut impl SpanSink) {
-        let thread = &mut self.threads[slot.index()];
+        let thread = &mut self.threads[slot];
         thread.vanished();
         thread.believe_the_end(sink);
         self.losses.switches += thread.finish(at, sink);
@@ -374,25 +378,17 @@ impl Engine {
         let Some(slot) = self.tasks.slot(task) else {
             return;
         };
-        self.threads[slot.index()].migrated();
+        self.threads[slot].migrated(to);
         sink.mark(slot, at, &Mark::Migrated);
-        if let Some(who) = self.tasks.get_mut(slot) {
-            who.cpu = to;
-        }
     }
 
-    fn on_newtask(
-        &mut self,
-        at: Timestamp,
-        child: &ThreadInfo,
-        birth: Birth,
-        sink: &mut impl SpanSink,
-    ) {
+    fn on_newtask(&mut self, at: Timestamp, child: &ThreadInfo, sink: &mut impl SpanSink) {
         if let Some(stale) = self.tasks.slot(child.key) {
             self.end_unseen(stale, at, sink);
         }
-        let slot = self.tasks.insert(child, Some(birth));
+        let slot = self.tasks.insert(child);
         self.put(Thread::unborn(slot, at, child.counters));
+        self.threads[slot].cpu = child.cpu;
     }
 
     fn on_seen(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
@@ -409,18 +405,26 @@ impl Engine {
         }
         let slot = match same {
             Some(slot) => {
-                self.tasks.describe(slot, info);
+                self.describe(slot, info);
                 slot
             }
             None => {
-                let slot = self.tasks.insert(info, None);
+                let slot = self.tasks.insert(info);
                 self.put(Thread::unknown(slot, at));
+                self.threads[slot].cpu = info.cpu;
                 slot
             }
         };
-        self.threads[slot.index()].seen(at, info, sink);
+        self.threads[slot].seen(at, info, sink);
         if info.posture == Posture::OnCpu {
             self.cpus.occupied(info.cpu, at, slot);
+        }
+    }
+
+    /// The iterator describes a thread that the stream showed first.
+    fn describe(&mut self, slot: Slot, info: &ThreadInfo) {
+        if self.tasks.describe(slot, info) {
+            self.threads[slot].cpu = info.cpu;
         }
     }
 
@@ -433,8 +437,8 @@ impl Engine {
             self.end_unseen(slot, at, sink);
             return;
         }
-        self.tasks.describe(slot, info);
-        self.threads[slot.index()].seen_at_end(at, info, sink);
+        self.describe(slot, info);
+        self.threads[slot].seen_at_end(at, info, sink);
         if let Some(who) = self.tasks.get_mut(slot) {
             who.priority = info.priority;
             who.cgroup = info.cgroup;
@@ -477,10 +481,11 @@ impl Engine {
     }
 
     fn put(&mut self, thread: Thread) {
-        let index = thread.slot.index();
-        match self.threads.get_mut(index) {
+        match self.threads.get_mut(thread.slot) {
             Some(place) => *place = thread,
-            None => self.threads.push(thread),
+            None => {
+                self.threads.push(thread);
+            }
         }
     }
 }

@@ -5,7 +5,10 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{Birth, Comm, Cpu, Key, Posture, Priority, Slot, ThreadInfo, Timestamp};
+use crate::{
+    model::{Comm, Key, Posture, Priority, Slot, ThreadInfo, Timestamp},
+    table::Table,
+};
 
 /// Who a thread is.
 #[derive(Clone, Debug)]
@@ -22,11 +25,8 @@ pub struct Identity {
     pub died_at: Option<Timestamp>,
     pub exit: Option<ExitInfo>,
     pub priority: Priority,
-    pub cpu: Cpu,
     pub own: bool,
     pub cgroup: Option<u64>,
-    /// For births in sight.
-    pub birth: Option<Birth>,
     /// No birth record, no iterator entry: only its tid is known.
     pub anonymous: bool,
 }
@@ -61,8 +61,9 @@ pub struct Process {
 /// All threads and processes in sight.
 #[derive(Debug, Default)]
 pub struct Tasks {
-    by_key: FxHashMap<Key, Slot>,
-    identities: Vec<Option<Identity>>,
+    /// Who has a key now, and its tid: each side of a switch asks for no more.
+    by_key: FxHashMap<Key, (Slot, u32)>,
+    identities: Table<Option<Identity>>,
     free: Vec<Slot>,
     processes: Vec<Process>,
     /// The process that owns a pid now.
@@ -75,23 +76,29 @@ pub struct Tasks {
 const NOBODY: u32 = 0;
 
 impl Tasks {
+    #[inline]
     pub fn slot(&self, key: Key) -> Option<Slot> {
+        Some(self.holder(key)?.0)
+    }
+
+    /// Whoever has this key now, with its tid.
+    #[inline]
+    pub fn holder(&self, key: Key) -> Option<(Slot, u32)> {
         self.by_key.get(&key).copied()
     }
 
     /// `None` for a slot that was folded away.
     pub fn get(&self, slot: Slot) -> Option<&Identity> {
-        self.identities.get(slot.index())?.as_ref()
+        self.identities.get(slot)?.as_ref()
     }
 
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Identity> {
-        self.identities.get_mut(slot.index())?.as_mut()
+        self.identities.get_mut(slot)?.as_mut()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Identity)> {
-        (0..)
-            .map(Slot)
-            .zip(&self.identities)
+        self.identities
+            .iter()
             .filter_map(|(slot, who)| Some((slot, who.as_ref()?)))
     }
 
@@ -117,7 +124,7 @@ impl Tasks {
     }
 
     /// A thread described by the iterator or by its birth record; a new slot.
-    pub fn insert(&mut self, info: &ThreadInfo, birth: Option<Birth>) -> Slot {
+    pub fn insert(&mut self, info: &ThreadInfo) -> Slot {
         let process = self.process_for(info);
         self.enroll(process);
         self.place(Identity {
@@ -131,10 +138,8 @@ impl Tasks {
             died_at: None,
             exit: None,
             priority: info.priority,
-            cpu: info.cpu,
             own: info.own,
             cgroup: info.cgroup,
-            birth,
             anonymous: false,
         })
     }
@@ -162,20 +167,17 @@ impl Tasks {
             died_at: None,
             exit: None,
             priority: Priority::default(),
-            cpu: Cpu::default(),
             own,
             cgroup: None,
-            birth: None,
             anonymous: true,
         })
     }
 
-    /// The iterator describes a thread that the stream showed first.
-    pub fn describe(&mut self, slot: Slot, info: &ThreadInfo) {
-        let Some(who) = self.get(slot) else { return };
-        if !who.anonymous {
-            return;
-        }
+    /// The iterator describes a thread that the stream showed first. Answers whether that is news.
+    pub fn describe(&mut self, slot: Slot, info: &ThreadInfo) -> bool {
+        let Some(who) = self.get(slot).filter(|who| who.anonymous) else {
+            return false;
+        };
         let nobody = who.process;
         self.dismiss(nobody);
         let process = self.process_for(info);
@@ -186,11 +188,12 @@ impl Tasks {
             who.comm = info.comm;
             who.start = Some(info.start);
             who.priority = info.priority;
-            who.cpu = info.cpu;
             who.own = info.own;
             who.cgroup = info.cgroup;
             who.anonymous = false;
         }
+        self.hold(slot);
+        true
     }
 
     /// Whether a tid can be this thread's now. Exec, before it tells, may have given it the leader's,
@@ -221,7 +224,7 @@ impl Tasks {
         };
         who.died_at = Some(at);
         let (key, process) = (who.key, who.process);
-        if self.by_key.get(&key) == Some(&slot) {
+        if self.slot(key) == Some(slot) {
             self.by_key.remove(&key);
         }
         self.dismiss(process);
@@ -230,7 +233,7 @@ impl Tasks {
 
     /// Forgets an ended thread whose numbers were folded into its process.
     pub fn release(&mut self, slot: Slot) {
-        if let Some(place) = self.identities.get_mut(slot.index())
+        if let Some(place) = self.identities.get_mut(slot)
             && place.take().is_some()
         {
             self.free.push(slot);
@@ -244,6 +247,7 @@ impl Tasks {
                 who.was_tid = Some(old_tid);
             }
         }
+        self.hold(slot);
         self.rename(slot, comm);
     }
 
@@ -255,7 +259,10 @@ impl Tasks {
         who.cgroup = Some(cgroup);
         let (tid, process) = (who.tid, who.process);
         if whole_process {
-            let threads = self.identities.iter_mut().flatten();
+            let threads = self
+                .identities
+                .iter_mut()
+                .filter_map(|(_, who)| who.as_mut());
             for sibling in threads.filter(|who| who.process == process && who.died_at.is_none()) {
                 sibling.cgroup = Some(cgroup);
             }
@@ -281,19 +288,25 @@ impl Tasks {
     }
 
     fn place(&mut self, who: Identity) -> Slot {
-        let key = who.key;
+        let holder = (who.key, who.tid);
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.identities[slot.index()] = Some(who);
+                self.identities[slot] = Some(who);
                 slot
             }
-            None => {
-                self.identities.push(Some(who));
-                Slot(self.identities.len() as u32 - 1)
-            }
+            None => self.identities.push(Some(who)),
         };
-        self.by_key.insert(key, slot);
+        self.by_key.insert(holder.0, (slot, holder.1));
         slot
+    }
+
+    /// Its tid has changed, and a key tells its holder's tid.
+    fn hold(&mut self, slot: Slot) {
+        let Some(who) = self.get(slot) else { return };
+        let (key, tid) = (who.key, who.tid);
+        if let Some(holder) = self.by_key.get_mut(&key).filter(|holder| holder.0 == slot) {
+            holder.1 = tid;
+        }
     }
 
     /// The process of a thread: new with its leader, or when none has this pid.
