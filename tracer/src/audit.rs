@@ -67,6 +67,7 @@ impl Audit {
         }
     }
 
+    #[inline]
     pub fn span(&mut self, span: &Span) {
         let from = span.from.max(self.from);
         if span.to < from {
@@ -107,6 +108,7 @@ impl Audit {
         self.sums.wait += wait;
     }
 
+    #[inline]
     pub fn switch_out(&mut self, at: Timestamp, voluntary: u64, involuntary: u64) {
         // A baseline taken at a switch-out has counted that one.
         if at > self.from {
@@ -250,10 +252,18 @@ fn explain(difference: i128, slack: u64, known: &[(i128, KnownError)]) -> Option
 }
 
 /// The share of `amount` that falls on `part` of `whole`.
+#[inline]
 pub fn share(amount: Nanos, part: Nanos, whole: Nanos) -> Nanos {
-    if part >= whole {
-        return amount;
+    if part >= whole || amount == Nanos::ZERO {
+        amount
+    } else {
+        divided(amount, part, whole)
     }
+}
+
+/// Only where an edge of the window cuts.
+#[cold]
+fn divided(amount: Nanos, part: Nanos, whole: Nanos) -> Nanos {
     let scaled = u128::from(amount.0) * u128::from(part.0) / u128::from(whole.0.max(1));
     Nanos(u64::try_from(scaled).unwrap_or(u64::MAX))
 }

@@ -1,9 +1,8 @@
 //! A distribution of lengths, sparse: a log-linear histogram that holds only what is in use.
 //!
 //! A dense histogram of this precision takes 8 KiB and more; a thread has three of them and a host
-//! ten thousand threads. Most of those switch a handful of times: six lengths need no memory besides
-//! the histogram's own. What is in use beyond that is held by the page, since lengths come in clusters,
-//! and soon there is no page left to add.
+//! ten thousand threads. Most of those switch a handful of times: six different lengths need no memory
+//! besides the histogram's own.
 
 use crate::{
     model::{Nanos, Timestamp},
@@ -15,9 +14,6 @@ const PRECISION: u32 = 5;
 
 /// Different buckets that are held in place.
 const FEW: usize = 6;
-
-/// Buckets to a page: one line of cache.
-const PAGE: u16 = 16;
 
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
@@ -33,21 +29,9 @@ pub struct Histogram {
 #[derive(Clone, Debug)]
 enum Buckets {
     /// Bucket and count, the used ones first, in no order.
-    Few {
-        used: u8,
-        counts: [(u16, u16); FEW],
-    },
-    Many(Box<Pages>),
-}
-
-/// Sorted by number.
-#[derive(Clone, Debug, Default)]
-struct Pages {
-    /// Of the first bucket of each page, divided by [`PAGE`].
-    numbers: Vec<u16>,
-    counts: Vec<[u32; PAGE as usize]>,
-    /// Where the last one was found: neighbours come together.
-    last: usize,
+    Few { used: u8, counts: [(u16, u16); FEW] },
+    /// Sorted by bucket.
+    Many(Vec<(u16, u32)>),
 }
 
 impl Default for Buckets {
@@ -131,21 +115,22 @@ impl Buckets {
                         counts[usize::from(*used)] = (bucket, 1);
                         *used += 1;
                     }
-                    _ => self.turn_to_pages(bucket),
+                    _ => self.turn_to_many(bucket),
                 }
             }
-            Buckets::Many(pages) => pages.add(bucket, 1),
+            Buckets::Many(counts) => {
+                match counts.binary_search_by_key(&bucket, |&(bucket, _)| bucket) {
+                    Ok(place) => counts[place].1 = counts[place].1.saturating_add(1),
+                    Err(place) => add_bucket(counts, place, bucket),
+                }
+            }
         }
     }
 
     #[cold]
-    fn turn_to_pages(&mut self, bucket: u16) {
-        let mut pages = Pages::default();
-        for (bucket, count) in self.sorted() {
-            pages.add(bucket, count);
-        }
-        pages.add(bucket, 1);
-        *self = Buckets::Many(Box::new(pages));
+    fn turn_to_many(&mut self, bucket: u16) {
+        *self = Buckets::Many(self.sorted());
+        self.count(bucket);
     }
 
     fn sorted(&self) -> Vec<(u16, u32)> {
@@ -158,43 +143,18 @@ impl Buckets {
                 sorted.sort_unstable();
                 sorted
             }
-            Buckets::Many(pages) => pages.sorted().collect(),
+            Buckets::Many(counts) => counts.clone(),
         }
     }
 }
 
-impl Pages {
-    #[inline]
-    fn add(&mut self, bucket: u16, count: u32) {
-        let number = bucket / PAGE;
-        if self.numbers.get(self.last) != Some(&number) {
-            self.last = self.place_of(number);
-        }
-        if let Some(page) = self.counts.get_mut(self.last) {
-            let place = &mut page[usize::from(bucket % PAGE)];
-            *place = place.saturating_add(count);
-        }
+/// Grows by a half: there are thirty thousand of these, and doubling is meant for one.
+#[cold]
+fn add_bucket(counts: &mut Vec<(u16, u32)>, place: usize, bucket: u16) {
+    if counts.len() == counts.capacity() {
+        counts.reserve_exact(counts.len() / 2 + 1);
     }
-
-    fn place_of(&mut self, number: u16) -> usize {
-        match self.numbers.binary_search(&number) {
-            Ok(place) => place,
-            Err(place) => {
-                self.numbers.insert(place, number);
-                self.counts.insert(place, [0; PAGE as usize]);
-                place
-            }
-        }
-    }
-
-    fn sorted(&self) -> impl Iterator<Item = (u16, u32)> {
-        let pages = self.numbers.iter().zip(&self.counts);
-        let buckets = pages.flat_map(|(number, page)| {
-            let first = number * PAGE;
-            (first..).zip(page.iter().copied())
-        });
-        buckets.filter(|(_, count)| *count > 0)
-    }
+    counts.insert(place, (bucket, 1));
 }
 
 /// Below 2^(PRECISION+1) a bucket is one nanosecond; above, 32 buckets share a power of two.

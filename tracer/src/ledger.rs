@@ -41,8 +41,8 @@ pub struct CpuTotals {
 
 #[derive(Debug)]
 pub struct Ledger {
-    /// `None`: the window has not begun.
-    from: Option<Timestamp>,
+    /// The end of time: the window has not begun.
+    from: Timestamp,
     to: Timestamp,
     /// Whether checks against the kernel are kept: not for intervals.
     audits: bool,
@@ -57,7 +57,7 @@ impl Ledger {
     pub fn new(facts: &Facts, audits: bool) -> Ledger {
         let zero = Totals::zero();
         Ledger {
-            from: None,
+            from: Timestamp(u64::MAX),
             to: Timestamp(u64::MAX),
             audits,
             blank: Totals {
@@ -76,7 +76,7 @@ impl Ledger {
 
     /// The window begins at `at`.
     pub fn begin(&mut self, at: Timestamp) {
-        self.from = Some(at);
+        self.from = at;
     }
 
     /// The window ends at `at`; what ends later is cut.
@@ -105,32 +105,39 @@ impl Ledger {
 
     /// The row's life inside the window.
     pub fn lifetime(&self, row: &Row) -> Nanos {
-        let (Some(begin), Some((born, died))) = (self.from, row.life) else {
+        let Some((born, died)) = row.life else {
             return Nanos::ZERO;
         };
-        died.unwrap_or(self.to).min(self.to).since(born.max(begin))
+        died.unwrap_or(self.to)
+            .min(self.to)
+            .since(born.max(self.from))
     }
 
+    fn has_begun(&self) -> bool {
+        self.from < Timestamp(u64::MAX)
+    }
+
+    #[inline]
     fn contains(&self, at: Timestamp) -> bool {
-        self.from.is_some_and(|from| at >= from) && at < self.to
+        at >= self.from && at < self.to
     }
 
     /// The visible part of a stretch, and whether that is all of it.
+    #[inline]
     fn visible(&self, from: Timestamp, to: Timestamp, open: bool) -> Option<(Nanos, bool)> {
-        let begin = self.from?;
-        let whole = from >= begin && to <= self.to && !open;
-        let (from, to) = (from.max(begin), to.min(self.to));
+        let whole = from >= self.from && to <= self.to && !open;
+        let (from, to) = (from.max(self.from), to.min(self.to));
         // A stretch of no length is one all the same, when it lies in the window.
         (from < to || (whole && from <= to)).then(|| (to.since(from), whole))
     }
 
     #[inline]
     fn row_mut(&mut self, slot: Slot) -> &mut Row {
-        let blank = &self.blank;
-        self.rows.at(slot).get_or_insert_with(|| Row {
-            totals: *blank,
-            ..Row::default()
-        })
+        let place = self.rows.at(slot);
+        if place.is_none() {
+            new_row(place, &self.blank);
+        }
+        place.get_or_insert_default()
     }
 
     fn cpu_mut(&mut self, cpu: Cpu) -> &mut CpuTotals {
@@ -142,17 +149,30 @@ impl Ledger {
     }
 }
 
+#[cold]
+fn new_row(place: &mut Option<Row>, blank: &Totals) {
+    *place = Some(Row {
+        totals: *blank,
+        ..Row::default()
+    });
+}
+
+/// Callers know which span and which mark it is: what else could be falls away where it is inlined.
 impl SpanSink for Ledger {
+    #[inline]
     fn span(&mut self, span: &Span) {
         let visible = self.visible(span.from, span.to, span.open);
         let wake = match span.doing {
-            Doing::Off { wake, .. } => wake.unwrap_or_default(),
-            Doing::Run { .. } | Doing::Wait(_) | Doing::Unknown => Nanos::ZERO,
+            Doing::Off {
+                wake: Some(wake), ..
+            } => self.visible(span.to.before(wake), span.to, span.open),
+            Doing::Off { .. } | Doing::Run { .. } | Doing::Wait(_) | Doing::Unknown => None,
         };
-        let wake = self.visible(span.to.before(wake), span.to, span.open);
         let audits = self.audits;
         let row = self.row_mut(span.slot);
-        row.life.get_or_insert((span.from, None));
+        if row.life.is_none() {
+            row.life = Some((span.from, None));
+        }
         if audits && let Some(audit) = &mut row.audit {
             audit.span(span);
         }
@@ -170,9 +190,10 @@ impl SpanSink for Ledger {
         }
     }
 
+    #[inline]
     fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
         let inside = self.contains(at);
-        let begun = self.from.is_some();
+        let begun = self.has_begun();
         let end = self.to;
         let audits = self.audits;
         let latency = match mark {
@@ -289,6 +310,7 @@ impl SpanSink for Ledger {
 
 impl Row {
     /// The part of a span inside the window; `whole` when that is all of it.
+    #[inline]
     fn add(&mut self, span: &Span, length: Nanos, whole: bool) {
         let all = span.to.since(span.from);
         let totals = &mut self.totals;
@@ -371,6 +393,7 @@ impl Row {
 }
 
 /// A length is kept only when it is whole.
+#[inline]
 fn keep(histogram: &mut Histogram, length: Nanos, whole: bool, at: Timestamp) {
     if whole {
         histogram.record(length, at);
@@ -383,26 +406,31 @@ fn keep(histogram: &mut Histogram, length: Nanos, whole: bool, at: Timestamp) {
 pub struct Both<'a>(pub &'a mut Ledger, pub &'a mut Ledger);
 
 impl SpanSink for Both<'_> {
+    #[inline]
     fn span(&mut self, span: &Span) {
         self.0.span(span);
         self.1.span(span);
     }
 
+    #[inline]
     fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
         self.0.mark(slot, at, mark);
         self.1.mark(slot, at, mark);
     }
 
+    #[inline]
     fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
         self.0.cpu(cpu, from, to, idle);
         self.1.cpu(cpu, from, to, idle);
     }
 
+    #[inline]
     fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
         self.0.switch(cpu, at, switch, counted);
         self.1.switch(cpu, at, switch, counted);
     }
 
+    #[inline]
     fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
         self.0.unseen(at, counted);
         self.1.unseen(at, counted);

@@ -13,66 +13,56 @@ const BLOCK: usize = 64;
 /// Rows from slot 0 on; a place that nobody has set is `T::default()`.
 #[derive(Clone, Debug)]
 pub struct Table<T> {
-    /// All full but the last.
-    blocks: Vec<Vec<T>>,
+    blocks: Vec<Box<[T; BLOCK]>>,
+    /// Places in use.
+    len: usize,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Table<T> {
-        Table { blocks: Vec::new() }
+        Table {
+            blocks: Vec::new(),
+            len: 0,
+        }
     }
 }
 
 impl<T> Table<T> {
-    pub fn len(&self) -> usize {
-        let last = self.blocks.last().map_or(BLOCK, Vec::len);
-        (self.blocks.len() * BLOCK + last).saturating_sub(BLOCK)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
     #[inline]
     pub fn get(&self, slot: Slot) -> Option<&T> {
-        let index = slot.index();
-        self.blocks.get(index / BLOCK)?.get(index % BLOCK)
+        let block = self.blocks.get(slot.index() / BLOCK)?;
+        (slot.index() < self.len).then(|| &block[slot.index() % BLOCK])
     }
 
     #[inline]
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let index = slot.index();
-        self.blocks.get_mut(index / BLOCK)?.get_mut(index % BLOCK)
-    }
-
-    /// At the end; answers where that is.
-    pub fn push(&mut self, row: T) -> Slot {
-        let slot = Slot(self.len() as u32);
-        match self.blocks.last_mut() {
-            Some(block) if block.len() < BLOCK => block.push(row),
-            _ => {
-                let mut block = Vec::with_capacity(BLOCK);
-                block.push(row);
-                self.blocks.push(block);
-            }
-        }
-        slot
+        let block = self.blocks.get_mut(slot.index() / BLOCK)?;
+        (slot.index() < self.len).then(|| &mut block[slot.index() % BLOCK])
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
-        (0..).map(Slot).zip(self.blocks.iter().flatten())
+        let rows = self.blocks.iter().flat_map(|block| block.iter());
+        (0..).map(Slot).zip(rows.take(self.len))
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut T)> {
-        (0..).map(Slot).zip(self.blocks.iter_mut().flatten())
+        let rows = self.blocks.iter_mut().flat_map(|block| block.iter_mut());
+        (0..).map(Slot).zip(rows.take(self.len))
     }
 }
 
 impl<T: Default> Table<T> {
+    /// At the end; answers where that is.
+    pub fn push(&mut self, row: T) -> Slot {
+        let slot = Slot(self.len as u32);
+        *self.at(slot) = row;
+        slot
+    }
+
     /// The place of `slot`, whether or not there was one.
     #[inline]
     pub fn at(&mut self, slot: Slot) -> &mut T {
-        if slot.index() >= self.len() {
+        if slot.index() >= self.len {
             self.grow(slot);
         }
         &mut self[slot]
@@ -80,8 +70,12 @@ impl<T: Default> Table<T> {
 
     #[cold]
     fn grow(&mut self, slot: Slot) {
-        while self.len() <= slot.index() {
-            self.push(T::default());
+        self.len = slot.index() + 1;
+        while self.blocks.len() * BLOCK < self.len {
+            let mut rows = Vec::with_capacity(BLOCK);
+            rows.resize_with(BLOCK, T::default);
+            // As long as the array by the line above.
+            self.blocks.extend(rows.into_boxed_slice().try_into().ok());
         }
     }
 }
@@ -109,11 +103,11 @@ mod tests {
     #[test]
     fn rows_keep_their_places_over_many_blocks() {
         let mut table = Table::default();
-        assert_eq!((table.len(), table.is_empty()), (0, true));
+        assert_eq!(table.get(Slot(0)), None);
         for number in 0..3 * BLOCK as u32 + 1 {
             assert_eq!(table.push(number), Slot(number));
         }
-        assert_eq!(table.len(), 3 * BLOCK + 1);
+        assert_eq!(table.iter().count(), 3 * BLOCK + 1);
         assert!(table.iter().all(|(slot, number)| slot.0 == *number));
         table[Slot(64)] = 7;
         assert_eq!(
@@ -126,7 +120,7 @@ mod tests {
     fn a_place_that_nobody_has_set_is_there_when_it_is_asked_for() {
         let mut table: Table<u32> = Table::default();
         *table.at(Slot(130)) = 5;
-        assert_eq!(table.len(), 131);
+        assert_eq!(table.iter_mut().count(), 131);
         assert_eq!((table[Slot(129)], *table.at(Slot(130))), (0, 5));
     }
 }

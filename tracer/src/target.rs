@@ -107,6 +107,7 @@ impl Selection {
     }
 
     /// After the engine has applied `event`: whom it makes known, or known by another name.
+    #[inline]
     pub fn observe(&mut self, event: &Event, tasks: &Tasks) {
         match &event.what {
             What::Newtask { child, birth } => {

@@ -481,11 +481,7 @@ impl Engine {
     }
 
     fn put(&mut self, thread: Thread) {
-        match self.threads.get_mut(thread.slot) {
-            Some(place) => *place = thread,
-            None => {
-                self.threads.push(thread);
-            }
-        }
+        let place = self.threads.at(thread.slot);
+        *place = thread;
     }
 }

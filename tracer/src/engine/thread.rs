@@ -47,8 +47,16 @@ pub enum State {
     Dead,
 }
 
+impl Default for State {
+    fn default() -> State {
+        State::Unknown {
+            since: Timestamp::default(),
+        }
+    }
+}
+
 /// What the engine knows of a thread's past.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Thread {
     pub slot: Slot,
     pub state: State,
@@ -102,19 +110,7 @@ impl Thread {
         Thread {
             slot,
             state: State::Unknown { since: at },
-            counters: None,
-            lost_ahead: 0,
-            last_waking: None,
-            last_switch_in: None,
-            entered_with: None,
-            run_since: Nanos::ZERO,
-            credit_since: Nanos::ZERO,
-            hole_since: Nanos::ZERO,
-            base_in_wait: false,
-            base_unborn: false,
-            open_start: false,
-            last_look: None,
-            cpu: Cpu::default(),
+            ..Thread::default()
         }
     }
 
