@@ -6,7 +6,7 @@
 //! sequence, and the difference is carried over to the window.
 
 use crate::{
-    model::{CheckSource, Counters, Doing, Nanos, Span, Timestamp, WaitBegan},
+    model::{CheckSource, ClockGap, Counters, Nanos, Span, Timestamp, Wait, WaitBegan},
     report::{CheckedField, KernelCounters, KernelSource, KnownError, Mismatch, Totals},
 };
 
@@ -68,39 +68,44 @@ impl Audit {
     }
 
     #[inline]
-    pub fn span(&mut self, span: &Span) {
-        let from = span.from.max(self.from);
-        if span.to < from {
+    pub fn ran(&mut self, span: &Span, lag: Nanos, gap: ClockGap) {
+        let Some(length) = self.counted(span) else {
             return;
+        };
+        self.sums.run += length - share(lag, length, span.to.since(span.from));
+        if span.from >= self.from {
+            self.sums.run_gap = self.sums.run_gap.saturating_add(gap.0);
         }
-        let length = span.to.since(from);
-        match span.doing {
-            Doing::Run { lag, gap, .. } => {
-                self.sums.run += length - share(lag, length, span.to.since(span.from));
-                if span.from >= self.from {
-                    self.sums.run_gap = self.sums.run_gap.saturating_add(gap.0);
-                }
+    }
+
+    #[inline]
+    pub fn waited(&mut self, span: &Span, wait: Wait) {
+        let Some(length) = self.counted(span) else {
+            return;
+        };
+        self.sums.wait += length;
+        let whole = span.to.since(span.from);
+        if span.open || span.from < self.from {
+            self.sums.wait_before += wait.credit - length;
+        } else if wait.began == WaitBegan::Woken {
+            self.sums.counted_sleep += wait.credit - whole;
+        } else {
+            self.sums.wait_gap = self.sums.wait_gap.saturating_add(wait.gap.0);
+            if !wait.stamped {
+                let theirs = Nanos(whole.0.saturating_add_signed(wait.gap.0));
+                self.sums.uncounted += theirs - wait.credit;
             }
-            Doing::Wait(wait) => {
-                self.sums.wait += length;
-                let whole = span.to.since(span.from);
-                if span.open || span.from < self.from {
-                    self.sums.wait_before += wait.credit - length;
-                } else if wait.began == WaitBegan::Woken {
-                    self.sums.counted_sleep += wait.credit - whole;
-                } else {
-                    self.sums.wait_gap = self.sums.wait_gap.saturating_add(wait.gap.0);
-                    if !wait.stamped {
-                        let theirs = Nanos(whole.0.saturating_add_signed(wait.gap.0));
-                        self.sums.uncounted += theirs - wait.credit;
-                    }
-                }
-                if wait.began == WaitBegan::Involuntary {
-                    self.sums.involuntary_waits += 1;
-                }
-            }
-            Doing::Off { .. } | Doing::Unknown => {}
         }
+        if wait.began == WaitBegan::Involuntary {
+            self.sums.involuntary_waits += 1;
+        }
+    }
+
+    /// The part of a span since the baseline.
+    #[inline]
+    fn counted(&self, span: &Span) -> Option<Nanos> {
+        let from = span.from.max(self.from);
+        (span.to >= from).then(|| span.to.since(from))
     }
 
     pub fn heal(&mut self, run: Nanos, wait: Nanos) {

@@ -27,6 +27,8 @@ mod task_state {
 /// The static priority of nice 0: `DEFAULT_PRIO`, include/linux/sched/prio.h.
 const DEFAULT_PRIO: i64 = 120;
 
+const HEADER: usize = size_of::<record::Header>();
+
 /// What is known of a record before it is decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
@@ -64,10 +66,18 @@ pub fn decode(mut bytes: &[u8]) -> Option<Event> {
     Some(Event { at, cpu, what })
 }
 
+#[inline]
 fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
+    // Nearly all records are of these two kinds.
+    if kind == kind::SWITCH {
+        let mut body: &[u8] = body.first_chunk::<{ size_of::<record::Switch>() - HEADER }>()?;
+        return Some(What::Switch(switch(flags, &mut body)));
+    }
+    if kind == kind::WAKING {
+        let mut body: &[u8] = body.first_chunk::<{ size_of::<record::Waking>() - HEADER }>()?;
+        return Some(waking(flags, &mut body));
+    }
     let needed = match kind {
-        kind::SWITCH => size_of::<record::Switch>(),
-        kind::WAKING => size_of::<record::Waking>(),
         kind::WAKEUP_NEW => size_of::<record::WakeupNew>(),
         kind::MIGRATE => size_of::<record::Migrate>(),
         kind::NEWTASK | kind::THREAD | kind::THREAD_END => size_of::<record::Thread>(),
@@ -85,13 +95,6 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
     }
     let buf = &mut body;
     Some(match kind {
-        kind::SWITCH => What::Switch(switch(flags, buf)),
-        kind::WAKING => What::Waking {
-            task: Key(buf.get_u64_ne()),
-            tid: buf.get_u32_ne(),
-            current_tid: buf.get_u32_ne(),
-            own: flags & record::waking_flags::OWN != 0,
-        },
         kind::WAKEUP_NEW => {
             let task = Key(buf.get_u64_ne());
             let tid = buf.get_u32_ne();
@@ -172,7 +175,19 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
     })
 }
 
+/// `buf` holds a whole `record::Waking` without its header.
+#[inline]
+fn waking(flags: u16, buf: &mut &[u8]) -> What {
+    What::Waking {
+        task: Key(buf.get_u64_ne()),
+        tid: buf.get_u32_ne(),
+        current_tid: buf.get_u32_ne(),
+        own: flags & record::waking_flags::OWN != 0,
+    }
+}
+
 /// `buf` holds a whole `record::Switch` without its header.
+#[inline]
 fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
     let has = |bit| flags & bit != 0;
     let prev_key = Key(buf.get_u64_ne());

@@ -7,8 +7,8 @@ use crate::{
     dist::Histogram,
     engine::Facts,
     model::{
-        CheckSource, Cpu, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch, SwitchCount,
-        Syscall, Timestamp, WaitBegan,
+        CheckSource, ClockGap, Cpu, Doing, Mark, Nanos, NextKind, OffState, Slot, Span, SpanSink,
+        Switch, SwitchCount, Syscall, Timestamp, Wait, WaitBegan,
     },
     report::{OffCpu, SystemTotals, Totals},
     table::Table,
@@ -157,49 +157,126 @@ fn new_row(place: &mut Option<Row>, blank: &Totals) {
     });
 }
 
-/// Callers know which span and which mark it is: what else could be falls away where it is inlined.
-impl SpanSink for Ledger {
-    #[inline]
-    fn span(&mut self, span: &Span) {
-        let visible = self.visible(span.from, span.to, span.open);
-        let wake = match span.doing {
-            Doing::Off {
-                wake: Some(wake), ..
-            } => self.visible(span.to.before(wake), span.to, span.open),
-            Doing::Off { .. } | Doing::Run { .. } | Doing::Wait(_) | Doing::Unknown => None,
+/// One state each.
+impl Ledger {
+    fn ran(&mut self, span: &Span, steal: Option<Nanos>, lag: Nanos, gap: ClockGap) {
+        let (row, visible) = self.begin_span(span);
+        if let Some(audit) = &mut row.audit {
+            audit.ran(span, lag, gap);
+        }
+        let Some((length, whole)) = visible else {
+            return;
         };
-        let audits = self.audits;
+        let all = span.to.since(span.from);
+        row.totals.run += length;
+        row.net_run += length - share(lag, length, all);
+        if let (Some(total), Some(steal)) = (&mut row.totals.run_steal, steal) {
+            *total += share(steal, length, all);
+        }
+        keep(&mut row.run_slice, length, whole, span.to);
+    }
+
+    fn waited(&mut self, span: &Span, wait: Wait) {
+        let (row, visible) = self.begin_span(span);
+        if let Some(audit) = &mut row.audit {
+            audit.waited(span, wait);
+        }
+        let Some((length, whole)) = visible else {
+            return;
+        };
+        row.totals.wait += length;
+        if !wait.stamped && wait.began != WaitBegan::Woken {
+            let all = span.to.since(span.from);
+            row.totals.wait_uncounted += share(all - wait.credit, length, all);
+        }
+        keep(&mut row.wait, length, whole, span.to);
+    }
+
+    fn was_off(
+        &mut self,
+        span: &Span,
+        (state, iowait, syscall): (OffState, bool, Option<Syscall>),
+        wake: Option<Nanos>,
+    ) {
+        let wake = wake.and_then(|wake| self.visible(span.to.before(wake), span.to, span.open));
+        let (row, visible) = self.begin_span(span);
+        let Some((length, _)) = visible else { return };
+        let totals = &mut row.totals;
+        match state {
+            OffState::Sleep => totals.sleep += length,
+            OffState::Block => totals.block += length,
+            OffState::Stopped => totals.stopped += length,
+        }
+        if let (Some(total), true) = (&mut totals.iowait, iowait && state == OffState::Block) {
+            *total += length;
+        }
+        if let (Some(total), Some((wake, _))) = (&mut totals.wake, wake) {
+            *total += wake;
+        }
+        row.off(state, syscall, length);
+    }
+
+    fn was_unknown(&mut self, span: &Span) {
+        let (row, visible) = self.begin_span(span);
+        let inside = visible.map_or(Nanos::ZERO, |(length, _)| length);
+        row.totals.unknown += inside;
+        row.holes.0 += inside;
+        row.holes.1 += span.to.since(span.from) - inside;
+    }
+
+    /// The row of a span, and its visible part; whether that is all of it.
+    #[inline]
+    fn begin_span(&mut self, span: &Span) -> (&mut Row, Option<(Nanos, bool)>) {
+        let visible = self.visible(span.from, span.to, span.open);
         let row = self.row_mut(span.slot);
         if row.life.is_none() {
             row.life = Some((span.from, None));
         }
-        if audits && let Some(audit) = &mut row.audit {
-            audit.span(span);
+        row.present |= visible.is_some();
+        (row, visible)
+    }
+
+    fn left(
+        &mut self,
+        slot: Slot,
+        at: Timestamp,
+        (voluntary, involuntary): (u64, u64),
+        yielded: bool,
+        (kind, address_space_change): (NextKind, bool),
+    ) {
+        let inside = self.contains(at);
+        let row = self.row_mut(slot);
+        if let Some(audit) = &mut row.audit {
+            audit.switch_out(at, voluntary, involuntary);
         }
-        if span.doing == Doing::Unknown {
-            let inside = visible.map_or(Nanos::ZERO, |(length, _)| length);
-            row.holes.0 += inside;
-            row.holes.1 += span.to.since(span.from) - inside;
-        }
-        if let Some((length, whole)) = visible {
-            row.present = true;
-            row.add(span, length, whole);
-            if let (Some(total), Some((wake, _))) = (&mut row.totals.wake, wake) {
-                *total += wake;
+        row.holes = (Nanos::ZERO, Nanos::ZERO);
+        if inside {
+            row.totals.voluntary += voluntary;
+            row.totals.involuntary += involuntary;
+            row.totals.kinds.count(kind);
+            row.totals.address_space_changes += u64::from(address_space_change);
+            if let Some(yields) = &mut row.totals.involuntary_yields {
+                *yields += u64::from(yielded);
             }
         }
     }
 
-    #[inline]
-    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
+    fn came_late(&mut self, slot: Slot, from: Timestamp, at: Timestamp) {
+        let visible = self.visible(from, at, false);
+        let row = self.row_mut(slot);
+        match visible {
+            Some((length, true)) => row.latency.record(length, at),
+            Some((_, false)) => row.latency.clip(),
+            None => {}
+        }
+    }
+
+    /// What is rare.
+    fn note(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
         let inside = self.contains(at);
         let begun = self.has_begun();
         let end = self.to;
         let audits = self.audits;
-        let latency = match mark {
-            Mark::Latency { from } => self.visible(*from, at, false),
-            _ => None,
-        };
         let row = self.row_mut(slot);
         match *mark {
             Mark::Born => {
@@ -214,27 +291,6 @@ impl SpanSink for Ledger {
             Mark::Baseline(base) => {
                 if audits {
                     row.audit = Some(Audit::new(at, base));
-                }
-            }
-            Mark::SwitchOut {
-                voluntary,
-                involuntary,
-                yielded,
-                kind,
-                address_space_change,
-            } => {
-                if let Some(audit) = &mut row.audit {
-                    audit.switch_out(at, voluntary, involuntary);
-                }
-                row.holes = (Nanos::ZERO, Nanos::ZERO);
-                if inside {
-                    row.totals.voluntary += voluntary;
-                    row.totals.involuntary += involuntary;
-                    row.totals.kinds.count(kind);
-                    row.totals.address_space_changes += u64::from(address_space_change);
-                    if let Some(yields) = &mut row.totals.involuntary_yields {
-                        *yields += u64::from(yielded);
-                    }
                 }
             }
             Mark::LostAtEnd {
@@ -255,11 +311,6 @@ impl SpanSink for Ledger {
                     row.heal(run, wait);
                 }
             }
-            Mark::Latency { .. } => match latency {
-                Some((length, true)) => row.latency.record(length, at),
-                Some((_, false)) => row.latency.clip(),
-                None => {}
-            },
             Mark::Migrated => row.totals.migrations += u64::from(inside),
             Mark::Check {
                 counters,
@@ -274,6 +325,52 @@ impl SpanSink for Ledger {
                     audit.check(at, counters, running_since, lag, source);
                 }
             }
+            Mark::SwitchOut { .. } | Mark::Latency { .. } => {}
+        }
+    }
+}
+
+/// Callers know which span and which mark it is: what else could be falls away where it is inlined.
+impl SpanSink for Ledger {
+    #[inline]
+    fn span(&mut self, span: &Span) {
+        match span.doing {
+            Doing::Run { steal, lag, gap } => self.ran(span, steal, lag, gap),
+            Doing::Wait(wait) => self.waited(span, wait),
+            Doing::Off {
+                state,
+                iowait,
+                syscall,
+                wake,
+            } => self.was_off(span, (state, iowait, syscall), wake),
+            Doing::Unknown => self.was_unknown(span),
+        }
+    }
+
+    #[inline]
+    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
+        match *mark {
+            Mark::SwitchOut {
+                voluntary,
+                involuntary,
+                yielded,
+                kind,
+                address_space_change,
+            } => self.left(
+                slot,
+                at,
+                (voluntary, involuntary),
+                yielded,
+                (kind, address_space_change),
+            ),
+            Mark::Latency { from } => self.came_late(slot, from, at),
+            Mark::Born
+            | Mark::Baseline(_)
+            | Mark::Heal { .. }
+            | Mark::Migrated
+            | Mark::Check { .. }
+            | Mark::LostAtEnd { .. }
+            | Mark::Died => self.note(slot, at, mark),
         }
     }
 
@@ -309,49 +406,6 @@ impl SpanSink for Ledger {
 }
 
 impl Row {
-    /// The part of a span inside the window; `whole` when that is all of it.
-    #[inline]
-    fn add(&mut self, span: &Span, length: Nanos, whole: bool) {
-        let all = span.to.since(span.from);
-        let totals = &mut self.totals;
-        match span.doing {
-            Doing::Run { steal, lag, .. } => {
-                totals.run += length;
-                self.net_run += length - share(lag, length, all);
-                if let (Some(total), Some(steal)) = (&mut totals.run_steal, steal) {
-                    *total += share(steal, length, all);
-                }
-                keep(&mut self.run_slice, length, whole, span.to);
-            }
-            Doing::Wait(wait) => {
-                totals.wait += length;
-                if !wait.stamped && wait.began != WaitBegan::Woken {
-                    totals.wait_uncounted += share(all - wait.credit, length, all);
-                }
-                keep(&mut self.wait, length, whole, span.to);
-            }
-            Doing::Off {
-                state,
-                iowait,
-                syscall,
-                ..
-            } => {
-                match state {
-                    OffState::Sleep => totals.sleep += length,
-                    OffState::Block => totals.block += length,
-                    OffState::Stopped => totals.stopped += length,
-                }
-                if let (Some(total), true) =
-                    (&mut totals.iowait, iowait && state == OffState::Block)
-                {
-                    *total += length;
-                }
-                self.off(state, syscall, length);
-            }
-            Doing::Unknown => totals.unknown += length,
-        }
-    }
-
     fn off(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
         let same = |row: &OffCpu| row.state == state && row.syscall == syscall;
         let Some(place) = self.off_cpu.iter().position(same) else {

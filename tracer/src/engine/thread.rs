@@ -441,11 +441,13 @@ impl Thread {
         );
     }
 
+    #[inline]
     fn wait(&mut self, from: Timestamp, to: Timestamp, wait: Wait, sink: &mut impl SpanSink) {
         self.credit_since += wait.credit;
         self.close(from, to, Doing::Wait(wait), sink);
     }
 
+    #[inline]
     fn hole(&mut self, from: Timestamp, to: Timestamp, sink: &mut impl SpanSink) {
         if to > from {
             self.hole_since += to.since(from);
@@ -453,6 +455,7 @@ impl Thread {
         }
     }
 
+    #[inline]
     fn close(&self, from: Timestamp, to: Timestamp, doing: Doing, sink: &mut impl SpanSink) {
         sink.span(&Span {
             slot: self.slot,
