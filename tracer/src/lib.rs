@@ -8,6 +8,7 @@ pub mod audit;
 pub mod decode;
 pub mod dist;
 pub mod engine;
+pub mod folded;
 pub mod host;
 pub mod ledger;
 pub mod model;

@@ -151,6 +151,11 @@ impl Selection {
         }
     }
 
+    /// The place of a process that was folded is free for another one.
+    pub fn forget_process(&mut self, process: ProcessId) {
+        self.parents.remove(&process);
+    }
+
     fn consider_key(&mut self, key: Key, tasks: &Tasks) {
         if let Some(slot) = tasks.slot(key) {
             self.consider(slot, tasks);

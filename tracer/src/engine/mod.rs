@@ -234,18 +234,8 @@ impl Engine {
         );
     }
 
-    /// Forgets an ended thread.
-    pub fn release(&mut self, slot: Slot) {
-        self.tasks.release(slot);
-    }
-
-    /// The oldest ended thread, once there are more than `keep` of them.
-    pub fn ended_beyond(&mut self, keep: usize) -> Option<Slot> {
-        if self.tasks.ended.len() > keep {
-            self.tasks.ended.pop_front()
-        } else {
-            None
-        }
+    pub fn tasks_mut(&mut self) -> &mut Tasks {
+        &mut self.tasks
     }
 
     fn on_switch(&mut self, at: Timestamp, cpu: Cpu, switch: &Switch, sink: &mut impl SpanSink) {

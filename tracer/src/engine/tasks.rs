@@ -3,6 +3,8 @@
 //! In: births, iterator entries, execs, exits, renames. Out: slots and what is known of their owners.
 //! Must not know: time spent, spans.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -38,7 +40,7 @@ pub struct ExitInfo {
     pub status: u32,
 }
 
-/// Index of a process; unlike a pid it is never used again.
+/// Place of a process; unlike a pid it names no other one before this one is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u32);
 
@@ -52,6 +54,14 @@ pub struct Process {
     pub cgroup: Option<u64>,
     pub kernel_thread: bool,
     alive: u64,
+    /// Of its threads, those that have not been folded.
+    kept: u64,
+    /// It had threads, and none lives.
+    ended: bool,
+    /// Among [`Tasks::husks`].
+    husk: bool,
+    /// Folded: its place waits for another process.
+    gone: bool,
     /// Most threads alive at one time since `reset_peaks`.
     pub threads_max: u64,
     /// Threads alive at some time since `reset_peaks`.
@@ -66,10 +76,14 @@ pub struct Tasks {
     identities: Table<Option<Identity>>,
     free: Vec<Slot>,
     processes: Vec<Process>,
+    free_processes: Vec<ProcessId>,
+    ended_processes: usize,
+    /// Those of which all threads have been folded, oldest first, as candidates for folding.
+    husks: VecDeque<ProcessId>,
     /// The process that owns a pid now.
     by_pid: FxHashMap<u32, ProcessId>,
     /// Ended threads, oldest first, as candidates for folding.
-    pub ended: std::collections::VecDeque<Slot>,
+    ended: VecDeque<Slot>,
 }
 
 /// Threads whose identity was lost are put under this pid: no process has it but the idle one.
@@ -107,7 +121,8 @@ impl Tasks {
     }
 
     pub fn processes(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
-        (0..).map(ProcessId).zip(&self.processes)
+        let all = (0..).map(ProcessId).zip(&self.processes);
+        all.filter(|(_, process)| !process.gone)
     }
 
     /// The process that has this pid now.
@@ -180,6 +195,7 @@ impl Tasks {
         };
         let nobody = who.process;
         self.dismiss(nobody);
+        self.part(nobody);
         let process = self.process_for(info);
         self.enroll(process);
         if let Some(who) = self.get_mut(slot) {
@@ -231,13 +247,48 @@ impl Tasks {
         self.ended.push_back(slot);
     }
 
+    /// The oldest ended thread, once there are more than `keep` of them.
+    pub fn ended_beyond(&mut self, keep: usize) -> Option<Slot> {
+        if self.ended.len() > keep {
+            self.ended.pop_front()
+        } else {
+            None
+        }
+    }
+
     /// Forgets an ended thread whose numbers were folded into its process.
     pub fn release(&mut self, slot: Slot) {
-        if let Some(place) = self.identities.get_mut(slot)
-            && place.take().is_some()
-        {
-            self.free.push(slot);
+        let Some(who) = self.identities.get_mut(slot).and_then(Option::take) else {
+            return;
+        };
+        self.free.push(slot);
+        self.part(who.process);
+    }
+
+    /// The oldest process of which nothing is left but folded threads, once more than `keep` have ended.
+    pub fn husk_beyond(&mut self, keep: usize) -> Option<ProcessId> {
+        while self.ended_processes > keep {
+            let id = self.husks.pop_front()?;
+            let process = &mut self.processes[id.0 as usize];
+            process.husk = false;
+            // A thread of it may have come to light since.
+            if process.kept == 0 {
+                return Some(id);
+            }
         }
+        None
+    }
+
+    /// Forgets a process whose numbers were folded.
+    pub fn release_process(&mut self, id: ProcessId) {
+        let process = &mut self.processes[id.0 as usize];
+        process.gone = true;
+        self.ended_processes -= usize::from(std::mem::take(&mut process.ended));
+        let pid = process.pid;
+        if self.by_pid.get(&pid) == Some(&id) {
+            self.by_pid.remove(&pid);
+        }
+        self.free_processes.push(id);
     }
 
     pub fn exec(&mut self, slot: Slot, tid: u32, old_tid: u32, comm: Comm) {
@@ -355,8 +406,7 @@ impl Tasks {
         cgroup: Option<u64>,
         kernel_thread: bool,
     ) -> ProcessId {
-        let id = ProcessId(self.processes.len() as u32);
-        self.processes.push(Process {
+        let process = Process {
             pid,
             ppid,
             start,
@@ -364,16 +414,32 @@ impl Tasks {
             cgroup,
             kernel_thread,
             alive: 0,
+            kept: 0,
+            ended: false,
+            husk: false,
+            gone: false,
             threads_max: 0,
             threads_total: 0,
-        });
+        };
+        let id = match self.free_processes.pop() {
+            Some(id) => {
+                self.processes[id.0 as usize] = process;
+                id
+            }
+            None => {
+                self.processes.push(process);
+                ProcessId(self.processes.len() as u32 - 1)
+            }
+        };
         self.by_pid.insert(pid, id);
         id
     }
 
     fn enroll(&mut self, process: ProcessId) {
         let process = &mut self.processes[process.0 as usize];
+        self.ended_processes -= usize::from(std::mem::take(&mut process.ended));
         process.alive += 1;
+        process.kept += 1;
         process.threads_total += 1;
         process.threads_max = process.threads_max.max(process.alive);
     }
@@ -381,5 +447,20 @@ impl Tasks {
     fn dismiss(&mut self, process: ProcessId) {
         let process = &mut self.processes[process.0 as usize];
         process.alive = process.alive.saturating_sub(1);
+        // Nobody's threads are never folded into one.
+        if process.alive == 0 && process.pid != NOBODY && !process.ended {
+            process.ended = true;
+            self.ended_processes += 1;
+        }
+    }
+
+    /// One of its threads is folded, or another process's after all.
+    fn part(&mut self, id: ProcessId) {
+        let process = &mut self.processes[id.0 as usize];
+        process.kept = process.kept.saturating_sub(1);
+        if process.kept == 0 && process.ended && !process.husk {
+            process.husk = true;
+            self.husks.push_back(id);
+        }
     }
 }
