@@ -6,7 +6,7 @@
 //! sequence, and the difference is carried over to the window.
 
 use crate::{
-    model::{CheckSource, Counters, Doing, Nanos, Span, Timestamp, WaitBegan},
+    model::{CheckSource, ClockGap, Counters, Nanos, Span, Timestamp, Wait, WaitBegan},
     report::{CheckedField, KernelCounters, KernelSource, KnownError, Mismatch, Totals},
 };
 
@@ -15,7 +15,8 @@ pub struct Audit {
     from: Timestamp,
     base: Counters,
     sums: Sums,
-    outcome: Option<Outcome>,
+    /// Once for each thread, at its end or the stream's: not a part of what every thread holds all along.
+    outcome: Option<Box<Outcome>>,
 }
 
 /// Since the baseline.
@@ -30,8 +31,8 @@ struct Sums {
     wait_before: Nanos,
     involuntary_waits: u64,
     /// By how much the scheduler's clock makes run time and waits longer than ours does.
-    run_gap: i128,
-    wait_gap: i128,
+    run_gap: i64,
+    wait_gap: i64,
     /// Waits the kernel did not stamp, as far as it missed them.
     uncounted: Nanos,
     /// What the kernel credited beyond the time since the wake-up.
@@ -66,39 +67,45 @@ impl Audit {
         }
     }
 
-    pub fn span(&mut self, span: &Span) {
-        let from = span.from.max(self.from);
-        if span.to < from {
+    #[inline]
+    pub fn ran(&mut self, span: &Span, lag: Nanos, gap: ClockGap) {
+        let Some(length) = self.counted(span) else {
             return;
+        };
+        self.sums.run += length - share(lag, length, span.to.since(span.from));
+        if span.from >= self.from {
+            self.sums.run_gap = self.sums.run_gap.saturating_add(gap.0);
         }
-        let length = span.to.since(from);
-        match span.doing {
-            Doing::Run { lag, gap, .. } => {
-                self.sums.run += length - share(lag, length, span.to.since(span.from));
-                if span.from >= self.from {
-                    self.sums.run_gap += i128::from(gap.0);
-                }
+    }
+
+    #[inline]
+    pub fn waited(&mut self, span: &Span, wait: Wait) {
+        let Some(length) = self.counted(span) else {
+            return;
+        };
+        self.sums.wait += length;
+        let whole = span.to.since(span.from);
+        if span.open || span.from < self.from {
+            self.sums.wait_before += wait.credit - length;
+        } else if wait.began == WaitBegan::Woken {
+            self.sums.counted_sleep += wait.credit - whole;
+        } else {
+            self.sums.wait_gap = self.sums.wait_gap.saturating_add(wait.gap.0);
+            if !wait.stamped {
+                let theirs = Nanos(whole.0.saturating_add_signed(wait.gap.0));
+                self.sums.uncounted += theirs - wait.credit;
             }
-            Doing::Wait(wait) => {
-                self.sums.wait += length;
-                let whole = span.to.since(span.from);
-                if span.open || span.from < self.from {
-                    self.sums.wait_before += wait.credit - length;
-                } else if wait.began == WaitBegan::Woken {
-                    self.sums.counted_sleep += wait.credit - whole;
-                } else {
-                    self.sums.wait_gap += i128::from(wait.gap.0);
-                    if !wait.stamped {
-                        let theirs = Nanos(whole.0.saturating_add_signed(wait.gap.0));
-                        self.sums.uncounted += theirs - wait.credit;
-                    }
-                }
-                if wait.began == WaitBegan::Involuntary {
-                    self.sums.involuntary_waits += 1;
-                }
-            }
-            Doing::Off { .. } | Doing::Unknown => {}
         }
+        if wait.began == WaitBegan::Involuntary {
+            self.sums.involuntary_waits += 1;
+        }
+    }
+
+    /// The part of a span since the baseline.
+    #[inline]
+    fn counted(&self, span: &Span) -> Option<Nanos> {
+        let from = span.from.max(self.from);
+        (span.to >= from).then(|| span.to.since(from))
     }
 
     pub fn heal(&mut self, run: Nanos, wait: Nanos) {
@@ -106,6 +113,7 @@ impl Audit {
         self.sums.wait += wait;
     }
 
+    #[inline]
     pub fn switch_out(&mut self, at: Timestamp, voluntary: u64, involuntary: u64) {
         // A baseline taken at a switch-out has counted that one.
         if at > self.from {
@@ -131,7 +139,7 @@ impl Audit {
         let less = |kernel: u64, base: u64, ours: u64| {
             i128::from(kernel) - i128::from(base) - i128::from(ours)
         };
-        self.outcome = Some(Outcome {
+        let outcome = Outcome {
             source,
             voluntary: less(counters.nvcsw, self.base.nvcsw, sums.voluntary),
             involuntary: less(counters.nivcsw, self.base.nivcsw, sums.involuntary),
@@ -142,17 +150,21 @@ impl Audit {
                 sums.wait.0,
             ),
             sums,
-        });
+        };
+        match &mut self.outcome {
+            Some(place) => **place = outcome,
+            None => self.outcome = Some(Box::new(outcome)),
+        }
     }
 
     pub fn source(&self) -> Option<CheckSource> {
-        Some(self.outcome?.source)
+        Some(self.outcome.as_ref()?.source)
     }
 
     /// The kernel's counters over the window: `net_run` is the window's run time less what the
     /// kernel does not count.
     pub fn kernel(&self, totals: &Totals, net_run: Nanos) -> Option<KernelCounters> {
-        let outcome = self.outcome?;
+        let outcome = self.outcome.as_ref()?;
         let moved = |ours: u64, by: i128| u64::try_from(i128::from(ours) + by).unwrap_or(0);
         Some(KernelCounters {
             source: match outcome.source {
@@ -174,7 +186,7 @@ impl Audit {
         net_run: Nanos,
         tolerance: Tolerance,
     ) -> Vec<Mismatch> {
-        let (Some(outcome), Some(kernel)) = (self.outcome, self.kernel(totals, net_run)) else {
+        let (Some(outcome), Some(kernel)) = (&self.outcome, self.kernel(totals, net_run)) else {
             return Vec::new();
         };
         let mut mismatches = Vec::new();
@@ -207,7 +219,7 @@ impl Audit {
         let sums = outcome.sums;
         let run_slack = |run: Nanos| (run.0 / 100).max(2 * tolerance.tick.0);
         if outcome.run.unsigned_abs() > u128::from(run_slack(sums.run.min(net_run))) {
-            let known = [(sums.run_gap, KnownError::KernelStaleClock)];
+            let known = [(i128::from(sums.run_gap), KnownError::KernelStaleClock)];
             let reason = explain(outcome.run, run_slack(sums.run), &known);
             differ(CheckedField::Run, net_run.0, kernel.run.0, reason);
         }
@@ -224,7 +236,7 @@ impl Audit {
                     KnownError::KernelCountedSleep,
                 ),
                 (-i128::from(sums.uncounted.0), KnownError::KernelMissedWait),
-                (sums.wait_gap, KnownError::KernelStaleClock),
+                (i128::from(sums.wait_gap), KnownError::KernelStaleClock),
             ];
             let slack = wait_slack(sums.wait, sums.involuntary_waits);
             let reason = explain(outcome.wait, slack, &known);
@@ -245,10 +257,18 @@ fn explain(difference: i128, slack: u64, known: &[(i128, KnownError)]) -> Option
 }
 
 /// The share of `amount` that falls on `part` of `whole`.
+#[inline]
 pub fn share(amount: Nanos, part: Nanos, whole: Nanos) -> Nanos {
-    if part >= whole {
-        return amount;
+    if part >= whole || amount == Nanos::ZERO {
+        amount
+    } else {
+        divided(amount, part, whole)
     }
+}
+
+/// Only where an edge of the window cuts.
+#[cold]
+fn divided(amount: Nanos, part: Nanos, whole: Nanos) -> Nanos {
     let scaled = u128::from(amount.0) * u128::from(part.0) / u128::from(whole.0.max(1));
     Nanos(u64::try_from(scaled).unwrap_or(u64::MAX))
 }

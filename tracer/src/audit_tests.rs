@@ -1,7 +1,7 @@
 //! What passes as equal, and what explains a difference.
 
 use super::*;
-use crate::model::{ClockGap, Slot, Wait};
+use crate::model::{Doing, Slot};
 
 const TICK: Tolerance = Tolerance {
     tick: Nanos(4_000_000),
@@ -30,13 +30,18 @@ impl Case {
     fn span(&mut self, ns: u64, doing: Doing) {
         let from = self.now;
         self.now = Timestamp(from.0 + ns);
-        self.audit.span(&Span {
+        let span = Span {
             slot: Slot(0),
             from,
             to: self.now,
             doing,
             open: false,
-        });
+        };
+        match doing {
+            Doing::Run { lag, gap, .. } => self.audit.ran(&span, lag, gap),
+            Doing::Wait(wait) => self.audit.waited(&span, wait),
+            Doing::Off { .. } | Doing::Unknown => {}
+        }
     }
 
     fn runs(&mut self, ns: u64, kernel: u64) {

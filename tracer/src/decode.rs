@@ -27,6 +27,29 @@ mod task_state {
 /// The static priority of nice 0: `DEFAULT_PRIO`, include/linux/sched/prio.h.
 const DEFAULT_PRIO: i64 = 120;
 
+const HEADER: usize = size_of::<record::Header>();
+
+/// What is known of a record before it is decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    pub at: Timestamp,
+    pub cpu: Cpu,
+    /// From its header to its end.
+    pub record: &'a [u8],
+}
+
+/// `None` for bytes that are shorter than they say, or than a header.
+#[inline]
+pub fn envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
+    let mut header: &[u8] = bytes.first_chunk::<{ size_of::<record::Header>() }>()?;
+    let at = Timestamp(header.get_u64_ne());
+    let _kind = header.get_u16_ne();
+    let len = usize::from(header.get_u16_ne());
+    let cpu = Cpu(header.get_u16_ne());
+    let record = bytes.get(..len)?;
+    (len >= size_of::<record::Header>()).then_some(Envelope { at, cpu, record })
+}
+
 /// One record. Trailing bytes of a longer (newer) record are ignored.
 pub fn decode(mut bytes: &[u8]) -> Option<Event> {
     let buf = &mut bytes;
@@ -43,10 +66,18 @@ pub fn decode(mut bytes: &[u8]) -> Option<Event> {
     Some(Event { at, cpu, what })
 }
 
+#[inline]
 fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
+    // Nearly all records are of these two kinds.
+    if kind == kind::SWITCH {
+        let mut body: &[u8] = body.first_chunk::<{ size_of::<record::Switch>() - HEADER }>()?;
+        return Some(What::Switch(switch(flags, &mut body)));
+    }
+    if kind == kind::WAKING {
+        let mut body: &[u8] = body.first_chunk::<{ size_of::<record::Waking>() - HEADER }>()?;
+        return Some(waking(&mut body));
+    }
     let needed = match kind {
-        kind::SWITCH => size_of::<record::Switch>(),
-        kind::WAKING => size_of::<record::Waking>(),
         kind::WAKEUP_NEW => size_of::<record::WakeupNew>(),
         kind::MIGRATE => size_of::<record::Migrate>(),
         kind::NEWTASK | kind::THREAD | kind::THREAD_END => size_of::<record::Thread>(),
@@ -65,12 +96,6 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
     }
     let buf = &mut body;
     Some(match kind {
-        kind::SWITCH => What::Switch(switch(flags, buf)),
-        kind::WAKING => What::Waking {
-            task: Key(buf.get_u64_ne()),
-            tid: buf.get_u32_ne(),
-            current_tid: buf.get_u32_ne(),
-        },
         kind::WAKEUP_NEW => {
             let task = Key(buf.get_u64_ne());
             let tid = buf.get_u32_ne();
@@ -88,13 +113,10 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         },
         kind::NEWTASK => {
             let (child, birth) = thread(flags, buf);
-            What::Newtask {
-                child: Box::new(child),
-                birth,
-            }
+            What::Newtask { child, birth }
         }
-        kind::THREAD => What::Seen(Box::new(thread(flags, buf).0)),
-        kind::THREAD_END => What::SeenAtEnd(Box::new(thread(flags, buf).0)),
+        kind::THREAD => What::Seen(thread(flags, buf).0),
+        kind::THREAD_END => What::SeenAtEnd(thread(flags, buf).0),
         kind::CGROUP => What::Moved {
             task: Key(buf.get_u64_ne()),
             tid: buf.get_u32_ne(),
@@ -155,7 +177,18 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
     })
 }
 
+/// `buf` holds a whole `record::Waking` without its header.
+#[inline]
+fn waking(buf: &mut &[u8]) -> What {
+    What::Waking {
+        task: Key(buf.get_u64_ne()),
+        tid: buf.get_u32_ne(),
+        current_tid: buf.get_u32_ne(),
+    }
+}
+
 /// `buf` holds a whole `record::Switch` without its header.
+#[inline]
 fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
     let has = |bit| flags & bit != 0;
     let prev_key = Key(buf.get_u64_ne());

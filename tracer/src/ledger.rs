@@ -7,10 +7,11 @@ use crate::{
     dist::Histogram,
     engine::Facts,
     model::{
-        CheckSource, Cpu, CpuSwitches, Doing, Mark, Nanos, OffState, Slot, Span, SpanSink, Switch,
-        SwitchCount, Syscall, Timestamp, WaitBegan,
+        CheckSource, ClockGap, Cpu, CpuSwitches, Doing, Mark, Nanos, NextKind, OffState, Slot,
+        Span, SpanSink, Switch, SwitchCount, Syscall, Timestamp, Wait, WaitBegan,
     },
     report::{Kinds, OffCpu, SystemTotals, Totals},
+    table::Table,
 };
 use tracer_common::record::next_kind;
 
@@ -44,14 +45,14 @@ pub struct CpuTotals {
 
 #[derive(Debug)]
 pub struct Ledger {
-    /// `None`: the window has not begun.
-    from: Option<Timestamp>,
+    /// The end of time: the window has not begun.
+    from: Timestamp,
     to: Timestamp,
     /// Whether checks against the kernel are kept: not for intervals.
     audits: bool,
     /// What every row starts from: zero, or `None` where the machine cannot tell.
     blank: Totals,
-    rows: Vec<Option<Box<Row>>>,
+    rows: Table<Option<Row>>,
     cpus: Vec<CpuTotals>,
     system: SystemTotals,
     /// By CPU, what it counted by itself: at the beginning and last.
@@ -68,7 +69,7 @@ impl Ledger {
     pub fn new(facts: &Facts, audits: bool) -> Ledger {
         let zero = Totals::zero();
         Ledger {
-            from: None,
+            from: Timestamp(u64::MAX),
             to: Timestamp(u64::MAX),
             audits,
             blank: Totals {
@@ -79,7 +80,7 @@ impl Ledger {
                     .filter(|_| facts.sched_yield.is_some()),
                 ..zero
             },
-            rows: Vec::new(),
+            rows: Table::default(),
             cpus: Vec::new(),
             system: SystemTotals::default(),
             counted: Vec::new(),
@@ -96,7 +97,7 @@ impl Ledger {
 
     /// The window begins at `at`.
     pub fn begin(&mut self, at: Timestamp) {
-        self.from = Some(at);
+        self.from = at;
     }
 
     /// The window ends at `at`; what ends later is cut.
@@ -105,12 +106,12 @@ impl Ledger {
     }
 
     pub fn row(&self, slot: Slot) -> Option<&Row> {
-        self.rows.get(slot.index())?.as_deref()
+        self.rows.get(slot)?.as_ref()
     }
 
     /// Takes a row out, so that its slot can belong to another thread.
-    pub fn take(&mut self, slot: Slot) -> Option<Box<Row>> {
-        let mut row = self.rows.get_mut(slot.index())?.take()?;
+    pub fn take(&mut self, slot: Slot) -> Option<Row> {
+        let mut row = self.rows.get_mut(slot)?.take()?;
         row.totals.lifetime = self.lifetime(&row);
         Some(row)
     }
@@ -134,37 +135,39 @@ impl Ledger {
 
     /// The row's life inside the window.
     pub fn lifetime(&self, row: &Row) -> Nanos {
-        let (Some(begin), Some((born, died))) = (self.from, row.life) else {
+        let Some((born, died)) = row.life else {
             return Nanos::ZERO;
         };
-        died.unwrap_or(self.to).min(self.to).since(born.max(begin))
+        died.unwrap_or(self.to)
+            .min(self.to)
+            .since(born.max(self.from))
     }
 
+    fn has_begun(&self) -> bool {
+        self.from < Timestamp(u64::MAX)
+    }
+
+    #[inline]
     fn contains(&self, at: Timestamp) -> bool {
-        self.from.is_some_and(|from| at >= from) && at < self.to
+        at >= self.from && at < self.to
     }
 
     /// The visible part of a stretch, and whether that is all of it.
+    #[inline]
     fn visible(&self, from: Timestamp, to: Timestamp, open: bool) -> Option<(Nanos, bool)> {
-        let begin = self.from?;
-        let whole = from >= begin && to <= self.to && !open;
-        let (from, to) = (from.max(begin), to.min(self.to));
+        let whole = from >= self.from && to <= self.to && !open;
+        let (from, to) = (from.max(self.from), to.min(self.to));
         // A stretch of no length is one all the same, when it lies in the window.
         (from < to || (whole && from <= to)).then(|| (to.since(from), whole))
     }
 
+    #[inline]
     fn row_mut(&mut self, slot: Slot) -> &mut Row {
-        let index = slot.index();
-        if index >= self.rows.len() {
-            self.rows.resize_with(index + 1, || None);
+        let place = self.rows.at(slot);
+        if place.is_none() {
+            new_row(place, &self.blank);
         }
-        let blank = self.blank;
-        self.rows[index].get_or_insert_with(|| {
-            Box::new(Row {
-                totals: blank,
-                ..Row::default()
-            })
-        })
+        place.get_or_insert_default()
     }
 
     fn cpu_mut(&mut self, cpu: Cpu) -> &mut CpuTotals {
@@ -176,43 +179,134 @@ impl Ledger {
     }
 }
 
-impl SpanSink for Ledger {
-    fn span(&mut self, span: &Span) {
-        let visible = self.visible(span.from, span.to, span.open);
-        let wake = match span.doing {
-            Doing::Off { wake, .. } => wake.unwrap_or_default(),
-            Doing::Run { .. } | Doing::Wait(_) | Doing::Unknown => Nanos::ZERO,
+#[cold]
+fn new_row(place: &mut Option<Row>, blank: &Totals) {
+    *place = Some(Row {
+        totals: *blank,
+        ..Row::default()
+    });
+}
+
+/// One state each.
+impl Ledger {
+    fn ran(&mut self, span: &Span, steal: Option<Nanos>, lag: Nanos, gap: ClockGap) {
+        let (row, visible) = self.begin_span(span);
+        if let Some(audit) = &mut row.audit {
+            audit.ran(span, lag, gap);
+        }
+        let Some((length, whole)) = visible else {
+            return;
         };
-        let wake = self.visible(span.to.before(wake), span.to, span.open);
-        let audits = self.audits;
+        let all = span.to.since(span.from);
+        row.totals.run += length;
+        row.net_run += length - share(lag, length, all);
+        if let (Some(total), Some(steal)) = (&mut row.totals.run_steal, steal) {
+            *total += share(steal, length, all);
+        }
+        keep(&mut row.run_slice, length, whole, span.to);
+    }
+
+    fn waited(&mut self, span: &Span, wait: Wait) {
+        let (row, visible) = self.begin_span(span);
+        if let Some(audit) = &mut row.audit {
+            audit.waited(span, wait);
+        }
+        let Some((length, whole)) = visible else {
+            return;
+        };
+        row.totals.wait += length;
+        if !wait.stamped && wait.began != WaitBegan::Woken {
+            let all = span.to.since(span.from);
+            row.totals.wait_uncounted += share(all - wait.credit, length, all);
+        }
+        keep(&mut row.wait, length, whole, span.to);
+    }
+
+    fn was_off(
+        &mut self,
+        span: &Span,
+        (state, iowait, syscall): (OffState, bool, Option<Syscall>),
+        wake: Option<Nanos>,
+    ) {
+        let wake = wake.and_then(|wake| self.visible(span.to.before(wake), span.to, span.open));
+        let (row, visible) = self.begin_span(span);
+        let Some((length, _)) = visible else { return };
+        let totals = &mut row.totals;
+        match state {
+            OffState::Sleep => totals.sleep += length,
+            OffState::Block => totals.block += length,
+            OffState::Stopped => totals.stopped += length,
+        }
+        if let (Some(total), true) = (&mut totals.iowait, iowait && state == OffState::Block) {
+            *total += length;
+        }
+        if let (Some(total), Some((wake, _))) = (&mut totals.wake, wake) {
+            *total += wake;
+        }
+        row.off(state, syscall, length);
+    }
+
+    fn was_unknown(&mut self, span: &Span) {
+        let (row, visible) = self.begin_span(span);
+        let inside = visible.map_or(Nanos::ZERO, |(length, _)| length);
+        row.totals.unknown += inside;
+        row.holes.0 += inside;
+        row.holes.1 += span.to.since(span.from) - inside;
+    }
+
+    /// The row of a span, and its visible part; whether that is all of it.
+    #[inline]
+    fn begin_span(&mut self, span: &Span) -> (&mut Row, Option<(Nanos, bool)>) {
+        let visible = self.visible(span.from, span.to, span.open);
         let row = self.row_mut(span.slot);
-        row.life.get_or_insert((span.from, None));
-        if audits && let Some(audit) = &mut row.audit {
-            audit.span(span);
+        if row.life.is_none() {
+            row.life = Some((span.from, None));
         }
-        if span.doing == Doing::Unknown {
-            let inside = visible.map_or(Nanos::ZERO, |(length, _)| length);
-            row.holes.0 += inside;
-            row.holes.1 += span.to.since(span.from) - inside;
+        row.present |= visible.is_some();
+        (row, visible)
+    }
+
+    fn left(
+        &mut self,
+        slot: Slot,
+        at: Timestamp,
+        (voluntary, involuntary): (u64, u64),
+        yielded: bool,
+        (kind, address_space_change): (NextKind, bool),
+    ) {
+        let inside = self.contains(at);
+        let row = self.row_mut(slot);
+        if let Some(audit) = &mut row.audit {
+            audit.switch_out(at, voluntary, involuntary);
         }
-        if let Some((length, whole)) = visible {
-            row.present = true;
-            row.add(span, length, whole);
-            if let (Some(total), Some((wake, _))) = (&mut row.totals.wake, wake) {
-                *total += wake;
+        row.holes = (Nanos::ZERO, Nanos::ZERO);
+        if inside {
+            row.totals.voluntary += voluntary;
+            row.totals.involuntary += involuntary;
+            row.totals.kinds.count(kind);
+            row.totals.address_space_changes += u64::from(address_space_change);
+            if let Some(yields) = &mut row.totals.involuntary_yields {
+                *yields += u64::from(yielded);
             }
         }
     }
 
-    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
+    fn came_late(&mut self, slot: Slot, from: Timestamp, at: Timestamp) {
+        let visible = self.visible(from, at, false);
+        let row = self.row_mut(slot);
+        match visible {
+            Some((length, true)) => row.latency.record(length, at),
+            Some((_, false)) => row.latency.clip(),
+            None => {}
+        }
+    }
+
+    /// What is rare.
+    fn note(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
         let inside = self.contains(at);
-        let begun = self.from.is_some();
+        let begun = self.has_begun();
         let end = self.to;
         let audits = self.audits;
-        let latency = match mark {
-            Mark::Latency { from } => self.visible(*from, at, false),
-            _ => None,
-        };
         let row = self.row_mut(slot);
         match *mark {
             Mark::Born => {
@@ -227,27 +321,6 @@ impl SpanSink for Ledger {
             Mark::Baseline(base) => {
                 if audits {
                     row.audit = Some(Audit::new(at, base));
-                }
-            }
-            Mark::SwitchOut {
-                voluntary,
-                involuntary,
-                yielded,
-                kind,
-                address_space_change,
-            } => {
-                if let Some(audit) = &mut row.audit {
-                    audit.switch_out(at, voluntary, involuntary);
-                }
-                row.holes = (Nanos::ZERO, Nanos::ZERO);
-                if inside {
-                    row.totals.voluntary += voluntary;
-                    row.totals.involuntary += involuntary;
-                    row.totals.kinds.count(kind);
-                    row.totals.address_space_changes += u64::from(address_space_change);
-                    if let Some(yields) = &mut row.totals.involuntary_yields {
-                        *yields += u64::from(yielded);
-                    }
                 }
             }
             Mark::LostAtEnd {
@@ -268,11 +341,6 @@ impl SpanSink for Ledger {
                     row.heal(run, wait);
                 }
             }
-            Mark::Latency { .. } => match latency {
-                Some((length, true)) => row.latency.record(length, at),
-                Some((_, false)) => row.latency.clip(),
-                None => {}
-            },
             Mark::Migrated => row.totals.migrations += u64::from(inside),
             Mark::Check {
                 counters,
@@ -287,6 +355,52 @@ impl SpanSink for Ledger {
                     audit.check(at, counters, running_since, lag, source);
                 }
             }
+            Mark::SwitchOut { .. } | Mark::Latency { .. } => {}
+        }
+    }
+}
+
+/// Callers know which span and which mark it is: what else could be falls away where it is inlined.
+impl SpanSink for Ledger {
+    #[inline]
+    fn span(&mut self, span: &Span) {
+        match span.doing {
+            Doing::Run { steal, lag, gap } => self.ran(span, steal, lag, gap),
+            Doing::Wait(wait) => self.waited(span, wait),
+            Doing::Off {
+                state,
+                iowait,
+                syscall,
+                wake,
+            } => self.was_off(span, (state, iowait, syscall), wake),
+            Doing::Unknown => self.was_unknown(span),
+        }
+    }
+
+    #[inline]
+    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
+        match *mark {
+            Mark::SwitchOut {
+                voluntary,
+                involuntary,
+                yielded,
+                kind,
+                address_space_change,
+            } => self.left(
+                slot,
+                at,
+                (voluntary, involuntary),
+                yielded,
+                (kind, address_space_change),
+            ),
+            Mark::Latency { from } => self.came_late(slot, from, at),
+            Mark::Born
+            | Mark::Baseline(_)
+            | Mark::Heal { .. }
+            | Mark::Migrated
+            | Mark::Check { .. }
+            | Mark::LostAtEnd { .. }
+            | Mark::Died => self.note(slot, at, mark),
         }
     }
 
@@ -327,7 +441,7 @@ impl SpanSink for Ledger {
         }
         let look = (at, *counted);
         match &mut self.counted[index] {
-            Some(counted) if self.from.is_some_and(|from| at > from) => {
+            Some(counted) if at > self.from => {
                 if at <= self.to {
                     counted.last = look;
                 }
@@ -381,62 +495,30 @@ fn less_at(first: &[u64; 4], last: &[u64; 4], kind: u16) -> u64 {
 }
 
 impl Row {
-    /// The part of a span inside the window; `whole` when that is all of it.
-    fn add(&mut self, span: &Span, length: Nanos, whole: bool) {
-        let all = span.to.since(span.from);
-        let totals = &mut self.totals;
-        match span.doing {
-            Doing::Run { steal, lag, .. } => {
-                totals.run += length;
-                self.net_run += length - share(lag, length, all);
-                if let (Some(total), Some(steal)) = (&mut totals.run_steal, steal) {
-                    *total += share(steal, length, all);
-                }
-                keep(&mut self.run_slice, length, whole, span.to);
-            }
-            Doing::Wait(wait) => {
-                totals.wait += length;
-                if !wait.stamped && wait.began != WaitBegan::Woken {
-                    totals.wait_uncounted += share(all - wait.credit, length, all);
-                }
-                keep(&mut self.wait, length, whole, span.to);
-            }
-            Doing::Off {
-                state,
-                iowait,
-                syscall,
-                ..
-            } => {
-                match state {
-                    OffState::Sleep => totals.sleep += length,
-                    OffState::Block => totals.block += length,
-                    OffState::Stopped => totals.stopped += length,
-                }
-                if let (Some(total), true) =
-                    (&mut totals.iowait, iowait && state == OffState::Block)
-                {
-                    *total += length;
-                }
-                self.off(state, syscall, length);
-            }
-            Doing::Unknown => totals.unknown += length,
+    fn off(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
+        let same = |row: &OffCpu| row.state == state && row.syscall == syscall;
+        let Some(place) = self.off_cpu.iter().position(same) else {
+            return self.off_anew(state, syscall, length);
+        };
+        let row = &mut self.off_cpu[place];
+        row.count += 1;
+        row.ns += length;
+        // What is frequent is found early.
+        if place > 0 && self.off_cpu[place - 1].count < self.off_cpu[place].count {
+            self.off_cpu.swap(place - 1, place);
         }
     }
 
-    fn off(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
-        let same = |row: &&mut OffCpu| row.state == state && row.syscall == syscall;
-        match self.off_cpu.iter_mut().find(same) {
-            Some(row) => {
-                row.count += 1;
-                row.ns += length;
-            }
-            None => self.off_cpu.push(OffCpu {
-                state,
-                syscall,
-                count: 1,
-                ns: length,
-            }),
-        }
+    #[cold]
+    fn off_anew(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
+        // Most threads sleep in one or two calls, and there are many threads: no room in reserve.
+        self.off_cpu.reserve_exact(1);
+        self.off_cpu.push(OffCpu {
+            state,
+            syscall,
+            count: 1,
+            ns: length,
+        });
     }
 
     /// Moves what the counters explain out of the holes. What lies outside the window may be all of
@@ -456,6 +538,7 @@ impl Row {
 }
 
 /// A length is kept only when it is whole.
+#[inline]
 fn keep(histogram: &mut Histogram, length: Nanos, whole: bool, at: Timestamp) {
     if whole {
         histogram.record(length, at);
@@ -468,26 +551,31 @@ fn keep(histogram: &mut Histogram, length: Nanos, whole: bool, at: Timestamp) {
 pub struct Both<'a>(pub &'a mut Ledger, pub &'a mut Ledger);
 
 impl SpanSink for Both<'_> {
+    #[inline]
     fn span(&mut self, span: &Span) {
         self.0.span(span);
         self.1.span(span);
     }
 
+    #[inline]
     fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
         self.0.mark(slot, at, mark);
         self.1.mark(slot, at, mark);
     }
 
+    #[inline]
     fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
         self.0.cpu(cpu, from, to, idle);
         self.1.cpu(cpu, from, to, idle);
     }
 
+    #[inline]
     fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
         self.0.switch(cpu, at, switch, counted);
         self.1.switch(cpu, at, switch, counted);
     }
 
+    #[inline]
     fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
         self.0.unseen(at, counted);
         self.1.unseen(at, counted);

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod decode;
 pub mod dist;
 pub mod engine;
+pub mod folded;
 pub mod host;
 pub mod ledger;
 pub mod model;
@@ -15,6 +16,7 @@ pub mod pipeline;
 pub mod reorder;
 pub mod report;
 pub mod summary;
+pub mod table;
 pub mod target;
 
 // The edges.

@@ -288,7 +288,7 @@ pub enum What {
         to: Cpu,
     },
     Newtask {
-        child: Box<ThreadInfo>,
+        child: ThreadInfo,
         birth: Birth,
     },
     Fork {
@@ -329,9 +329,9 @@ pub enum What {
     /// What this CPU has counted by itself so far.
     Counted(CpuSwitches),
     /// From the iterator at the start.
-    Seen(Box<ThreadInfo>),
+    Seen(ThreadInfo),
     /// From the iterator at the end.
-    SeenAtEnd(Box<ThreadInfo>),
+    SeenAtEnd(ThreadInfo),
     WindowBegin,
     WindowEnd,
 }

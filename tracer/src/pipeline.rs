@@ -2,16 +2,15 @@
 //!
 //! Live tracing and replay differ only in who pushes. Knows no clock, file or socket.
 
-use rustc_hash::FxHashMap;
-
 use crate::{
     audit::Tolerance,
-    decode::decode,
+    decode::{decode, envelope},
     engine::{Engine, Facts, tasks::ProcessId},
-    ledger::{Both, Ledger, Row},
+    folded::FoldedRows,
+    ledger::{Both, Ledger},
     model::{Event, Timestamp, What},
     reorder::Reorder,
-    report::{Folded, Report, Totals},
+    report::Report,
     summary::{Assessment, Outside, Summary},
     target::{Selection, Target},
 };
@@ -22,7 +21,8 @@ pub struct Settings {
     pub facts: Facts,
     pub target: Target,
     pub tolerance: Tolerance,
-    /// Ended threads kept with their own row; older ones are folded into their process.
+    /// Ended threads kept with their own row, older ones are folded into their process; and ended
+    /// processes kept with theirs, older ones that are folded whole are folded into one row.
     pub max_threads: usize,
     /// Whether interval reports will be asked for.
     pub intervals: bool,
@@ -36,9 +36,9 @@ pub struct Pipeline {
     selection: Selection,
     window: Ledger,
     interval: Option<Ledger>,
-    folded: FoldedByProcess,
+    folded: FoldedRows,
     /// What the folded threads did in the interval.
-    interval_folded: FoldedByProcess,
+    interval_folded: FoldedRows,
     /// Of folded threads.
     assessment: Assessment,
     began: Option<Timestamp>,
@@ -57,8 +57,8 @@ impl Pipeline {
             interval: settings
                 .intervals
                 .then(|| Ledger::new(&settings.facts, false)),
-            folded: FoldedByProcess::default(),
-            interval_folded: FoldedByProcess::default(),
+            folded: FoldedRows::default(),
+            interval_folded: FoldedRows::default(),
             assessment: Assessment::default(),
             began: None,
             interval_began: Timestamp(0),
@@ -69,19 +69,26 @@ impl Pipeline {
 
     /// One record, in any order that [`Reorder`] can mend.
     pub fn push(&mut self, record: &[u8]) {
-        match decode(record) {
-            Some(event) => self.reorder.push(event),
+        match envelope(record) {
+            Some(envelope) => self.reorder.push(envelope),
             None => self.undecoded += 1,
         }
     }
 
     /// Applies all events before `watermark`: nothing older will come.
     pub fn advance(&mut self, watermark: Timestamp) {
-        while let Some(event) = self.reorder.pop(watermark) {
-            self.apply(&event);
-        }
-        while let Some(slot) = self.engine.ended_beyond(self.settings.max_threads) {
+        let mut reorder = std::mem::take(&mut self.reorder);
+        reorder.release(watermark, |record| match decode(record) {
+            Some(event) => self.apply(&event),
+            None => self.undecoded += 1,
+        });
+        self.reorder = reorder;
+        let keep = self.settings.max_threads;
+        while let Some(slot) = self.engine.tasks_mut().ended_beyond(keep) {
             self.fold(slot);
+        }
+        while let Some(process) = self.engine.tasks_mut().husk_beyond(keep) {
+            self.fold_process(process);
         }
     }
 
@@ -136,7 +143,7 @@ impl Pipeline {
     fn summary<'a>(
         &'a self,
         ledger: &'a Ledger,
-        folded: &'a FoldedByProcess,
+        folded: &'a FoldedRows,
         outside: &'a Outside,
     ) -> Summary<'a> {
         Summary {
@@ -184,27 +191,25 @@ impl Pipeline {
         {
             if let Some(row) = row.filter(|row| row.present) {
                 self.assessment.add(who.tid, &row, self.settings.tolerance);
-                add(&mut self.folded, who.process, &row);
+                self.folded.add(who.process, &row.totals);
             }
             if let Some(row) = interval.filter(|row| row.present) {
-                add(&mut self.interval_folded, who.process, &row);
+                self.interval_folded.add(who.process, &row.totals);
             }
         }
         // The slot will be another thread's.
         self.selection.forget(slot);
-        self.engine.release(slot);
+        self.engine.tasks_mut().release(slot);
     }
-}
 
-type FoldedByProcess = FxHashMap<ProcessId, Folded>;
-
-fn add(folded: &mut FoldedByProcess, process: ProcessId, row: &Row) {
-    let folded = folded.entry(process).or_insert_with(|| Folded {
-        threads: 0,
-        totals: Totals::zero(),
-    });
-    folded.threads += 1;
-    folded.totals.add(&row.totals);
+    /// A process of which nothing is left but folded threads becomes a part of all such.
+    fn fold_process(&mut self, process: ProcessId) {
+        let threads_max = self.engine.tasks().process(process).threads_max;
+        self.folded.end(process, threads_max);
+        self.interval_folded.end(process, threads_max);
+        self.selection.forget_process(process);
+        self.engine.tasks_mut().release_process(process);
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     engine::tests::simulator::{Options, Run, any_schedule, settings},
     model::Nanos,
-    report::Process,
+    report::{Process, Totals},
 };
 
 const PLAIN: Options = Options {
@@ -64,24 +64,79 @@ fn all_sums(report: &Report) -> [u64; 8] {
     sums(&all)
 }
 
+/// Of all processes.
+fn added(report: &Report) -> Totals {
+    let mut all = Totals::zero();
+    report
+        .processes
+        .iter()
+        .for_each(|process| all.add(&process.totals));
+    all
+}
+
+/// The row of the processes that were folded whole.
+fn is_ended(process: &Process) -> bool {
+    (process.pid, process.comm) == (0, "(ended)".into())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn folding_keeps_the_totals_of_every_process(schedule in any_schedule()) {
+    fn folding_only_moves_sums(schedule in any_schedule(), keep in 0..6_usize) {
         let run = Run::of(&schedule, PLAIN);
         let whole = play(&run, &mut pipeline(&run, usize::MAX), |_, _| ());
-        let folded = play(&run, &mut pipeline(&run, 0), |_, _| ());
+        let folded = play(&run, &mut pipeline(&run, keep), |_, _| ());
         prop_assert_eq!(whole.quality.folded_threads, 0);
         prop_assert_eq!(folded.quality.verdict, whole.quality.verdict);
         prop_assert_eq!(folded.quality.threads_self_checked, whole.quality.threads_self_checked);
         prop_assert_eq!(folded.target.threads, whole.target.threads);
-        for ((a, whole), (b, folded)) in by_process(&whole).into_iter().zip(by_process(&folded)) {
-            prop_assert_eq!(a, b);
+        prop_assert_eq!(folded.target.processes, whole.target.processes);
+        prop_assert_eq!(added(&folded), added(&whole));
+        let threads = folded.processes.iter().map(|process| process.folded.threads).sum::<u64>();
+        prop_assert_eq!(folded.quality.folded_threads, threads);
+        let ended = folded.processes.iter().flat_map(|process| &process.threads).filter(|thread| thread.exit.is_some());
+        prop_assert!(ended.count() <= keep);
+        let mut gone = by_process(&whole);
+        for (name, folded) in by_process(&folded) {
+            let Some(place) = gone.iter().position(|(other, _)| *other == name) else {
+                prop_assert!(is_ended(folded), "{:?} comes from nowhere", name);
+                continue;
+            };
+            let (_, whole) = gone.remove(place);
             prop_assert_eq!(whole.totals, folded.totals);
             prop_assert_eq!(folded.threads.len() as u64 + folded.folded.threads, whole.threads.len() as u64);
-            prop_assert!(folded.threads.iter().all(|thread| thread.exit.is_none()));
         }
+        let ended = folded.processes.iter().find(|process| is_ended(process));
+        prop_assert_eq!(ended.is_some(), !gone.is_empty());
+        if let Some(ended) = ended {
+            let threads: usize = gone.iter().map(|(_, process)| process.threads.len()).sum();
+            prop_assert_eq!(ended.folded.threads, threads as u64);
+            let mut totals = Totals::zero();
+            gone.iter().for_each(|(_, process)| totals.add(&process.totals));
+            prop_assert_eq!(ended.totals, totals);
+        }
+    }
+
+    #[test]
+    fn no_more_processes_are_held_than_live_or_are_kept(schedule in any_schedule(), keep in 0..4_usize) {
+        let run = Run::of(&schedule, PLAIN);
+        let mut pipeline = pipeline(&run, keep);
+        play(&run, &mut pipeline, |pipeline, _| {
+            let tasks = pipeline.engine.tasks();
+            let held: Vec<_> = tasks.processes().map(|(id, _)| id).collect();
+            let mut living: Vec<_> = tasks
+                .iter()
+                .filter(|(_, who)| who.died_at.is_none())
+                .map(|(_, who)| who.process)
+                .collect();
+            living.sort();
+            living.dedup();
+            // Those of dead leaders without threads, and nobody's.
+            let empty = tasks.processes().filter(|(_, process)| process.threads_total == 0).count();
+            assert!(held.len() <= living.len() + keep + empty + 1, "{held:?} {living:?}");
+            assert!(tasks.iter().all(|(_, who)| held.contains(&who.process)));
+        });
     }
 
     #[test]

@@ -1,125 +1,250 @@
-//! Holds events until their order is certain.
+//! Holds records until their order is certain.
 //!
-//! In: events of many CPUs, each CPU's nearly in order (an interrupt may reserve its record between
-//! another's stamp and its reservation). Out: all of them in order of time. Must not know: what
-//! they mean.
+//! In: records of many CPUs, each CPU's nearly in order (an interrupt may reserve its record between
+//! another's stamp and its reservation). Out: all of them in order of time. Must not know: more of a
+//! record than its header.
+//!
+//! What is held are bytes: an event takes more room and is moved more often, and most of it is decoded
+//! in the moment it is used.
 
-use std::collections::{BinaryHeap, VecDeque};
+use crate::{
+    decode::{Envelope, envelope},
+    model::{Cpu, Timestamp},
+};
 
-use crate::model::{Event, Timestamp};
+/// So far from the end a record is put in its place at once. Further, and the whole queue is sorted once
+/// before it is released: a snapshot comes before the records of the rings that are older.
+const NEAR: usize = 16;
+
+/// A buffer this small is never given back.
+const SMALL: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 pub struct Reorder {
-    /// By CPU, each sorted.
-    queues: Vec<VecDeque<Event>>,
-    /// Fronts of all queues that are not empty, earliest first.
-    fronts: BinaryHeap<Front>,
+    /// By CPU.
+    queues: Vec<Queue>,
+    /// While records are released: the fronts of all queues that take part, as a heap.
+    fronts: Vec<Front>,
     released: Timestamp,
     late: u64,
 }
 
-/// The front of one queue. Ordered so that the heap's greatest is the earliest.
-#[derive(Debug, PartialEq, Eq)]
-struct Front {
+/// The time at the front of a queue, and which one; the lower CPU goes first at equal times.
+type Front = (Timestamp, usize);
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Records behind each other as they came.
+    bytes: Vec<u8>,
+    /// In order of time, unless `unsorted`.
+    entries: Vec<Entry>,
+    /// Entries before this one are released.
+    next: usize,
+    unsorted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
     at: Timestamp,
-    queue: usize,
-}
-
-impl Ord for Front {
-    fn cmp(&self, other: &Front) -> std::cmp::Ordering {
-        (other.at, other.queue).cmp(&(self.at, self.queue))
-    }
-}
-
-impl PartialOrd for Front {
-    fn partial_cmp(&self, other: &Front) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
+    /// Where in `bytes` it begins; where it ends is in its header.
+    start: usize,
 }
 
 impl Reorder {
-    /// An event older than what was released already is dropped and counted: its place is past.
-    pub fn push(&mut self, event: Event) {
-        if event.at < self.released {
+    /// A record older than what was released already is dropped and counted: its place is past.
+    pub fn push(&mut self, envelope: Envelope<'_>) {
+        let Envelope { at, cpu, record } = envelope;
+        if at < self.released {
             self.late += 1;
             return;
         }
-        let index = usize::from(event.cpu.0);
+        let index = usize::from(cpu.0);
         if index >= self.queues.len() {
-            self.queues.resize_with(index + 1, VecDeque::new);
+            self.add_cpu(cpu);
         }
         let queue = &mut self.queues[index];
-        let at = event.at;
-        // Nearly sorted: the place is at the end, or a few steps before it.
-        let place = queue
-            .iter()
-            .rev()
-            .take_while(|queued| queued.at > at)
-            .count();
-        let place = queue.len() - place;
-        if place == 0 {
-            // The front this replaces stays in the heap and is skipped when it comes up twice.
-            self.fronts.push(Front { at, queue: index });
+        let entry = Entry {
+            at,
+            start: queue.bytes.len(),
+        };
+        queue.bytes.extend_from_slice(record);
+        if queue.entries.last().is_none_or(|last| last.at <= at) {
+            queue.entries.push(entry);
+        } else {
+            queue.squeeze_in(entry);
         }
-        queue.insert(place, event);
     }
 
-    /// The earliest event, if it is before `watermark`.
-    pub fn pop(&mut self, watermark: Timestamp) -> Option<Event> {
-        loop {
-            let front = self.fronts.peek()?;
-            if front.at >= watermark {
-                return None;
-            }
-            let Front { at, queue: index } = self.fronts.pop()?;
+    #[cold]
+    fn add_cpu(&mut self, cpu: Cpu) {
+        self.queues
+            .resize_with(usize::from(cpu.0) + 1, Queue::default);
+    }
+
+    /// All records before `watermark`, in order of time. What is lent begins with the record; its
+    /// header says where it ends.
+    pub fn release(&mut self, watermark: Timestamp, mut each: impl FnMut(&[u8])) {
+        self.fronts.clear();
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            queue.sort();
+            let front = queue.front().filter(|&at| at < watermark);
+            self.fronts.extend(front.map(|at| (at, index)));
+        }
+        // What is sorted is a heap.
+        self.fronts.sort_unstable();
+        while let Some(&(_, index)) = self.fronts.first() {
+            // Nobody else comes before this: no need to ask after every record.
+            let until = match self
+                .fronts
+                .get(1..)
+                .and_then(|rest| rest.iter().take(2).min())
+            {
+                Some(&(at, other)) if index < other => Timestamp(at.0.saturating_add(1)),
+                Some(&(at, _)) => at,
+                None => watermark,
+            };
+            let until = until.min(watermark);
             let queue = &mut self.queues[index];
-            // Not the front any more: an earlier event has taken its place meanwhile.
-            if queue.front().is_none_or(|event| event.at != at) {
-                continue;
+            while let Some(entry) = queue
+                .entries
+                .get(queue.next)
+                .filter(|entry| entry.at < until)
+            {
+                queue.next += 1;
+                self.released = entry.at;
+                each(&queue.bytes[entry.start..]);
             }
-            let event = queue.pop_front()?;
-            if let Some(next) = queue.front() {
-                self.fronts.push(Front {
-                    at: next.at,
-                    queue: index,
-                });
+            match queue.front().filter(|&at| at < watermark) {
+                Some(at) => self.fronts[0] = (at, index),
+                None => {
+                    self.fronts.swap_remove(0);
+                }
             }
-            self.released = at;
-            return Some(event);
+            sink(&mut self.fronts);
+        }
+        for queue in &mut self.queues {
+            queue.tidy();
         }
     }
 
-    /// Events that came after their place had passed.
+    /// Records that came after their place had passed.
     pub fn late(&self) -> u64 {
         self.late
+    }
+}
+
+impl Queue {
+    fn front(&self) -> Option<Timestamp> {
+        Some(self.entries.get(self.next)?.at)
+    }
+
+    /// Before those that are later; behind those of the same time, which came first.
+    #[cold]
+    fn squeeze_in(&mut self, entry: Entry) {
+        let later = self.entries.iter().rev().take(NEAR);
+        let later = later.take_while(|other| other.at > entry.at).count();
+        if later < NEAR {
+            self.entries.insert(self.entries.len() - later, entry);
+        } else {
+            self.entries.push(entry);
+            self.unsorted = true;
+        }
+    }
+
+    fn sort(&mut self) {
+        if std::mem::take(&mut self.unsorted) {
+            self.entries[self.next..].sort_by_key(|entry| entry.at);
+        }
+    }
+
+    /// Gives up the room of what is released, once that is no less than what is left to move.
+    fn tidy(&mut self) {
+        let left = self.entries.len() - self.next;
+        if self.next == 0 || self.next < left {
+            return;
+        }
+        let (bytes, entries) = (self.bytes.len(), self.entries.len());
+        self.entries.drain(..self.next);
+        self.next = 0;
+        let first = self.entries.iter().map(|entry| entry.start).min();
+        let first = first.unwrap_or(bytes);
+        self.bytes.drain(..first);
+        for entry in &mut self.entries {
+            entry.start -= first;
+        }
+        // One that is far ahead of its time would hold on to all that came behind it.
+        if first < bytes / 8 {
+            self.repack();
+        }
+        // A burst is over.
+        if self.bytes.capacity() > SMALL.max(4 * bytes) {
+            self.bytes.shrink_to(2 * bytes);
+            self.entries.shrink_to(2 * entries);
+        }
+    }
+
+    fn repack(&mut self) {
+        let old = std::mem::take(&mut self.bytes);
+        for entry in &mut self.entries {
+            let record = envelope(&old[entry.start..]).map_or(&[][..], |it| it.record);
+            entry.start = self.bytes.len();
+            self.bytes.extend_from_slice(record);
+        }
+    }
+}
+
+/// The first of a heap may be too late for its place.
+fn sink(heap: &mut [Front]) {
+    let mut place = 0;
+    loop {
+        let children = 2 * place + 1;
+        let Some(mut first) = heap.get(children) else {
+            return;
+        };
+        let mut child = children;
+        if let Some(second) = heap.get(children + 1).filter(|second| *second < first) {
+            (first, child) = (second, children + 1);
+        }
+        if heap[place] <= *first {
+            return;
+        }
+        heap.swap(place, child);
+        place = child;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Cpu, What};
+    use crate::engine::tests::bytes::bytes_of;
     use proptest::prelude::*;
+    use tracer_common::record::{Header, kind};
 
-    fn event(at: u64, cpu: u16) -> Event {
-        Event {
-            at: Timestamp(at),
-            cpu: Cpu(cpu),
-            what: What::WindowBegin,
-        }
+    fn push(reorder: &mut Reorder, at: u64, cpu: u16) {
+        let record = bytes_of(&Header {
+            at_ns: at,
+            kind: kind::WINDOW_BEGIN,
+            len: size_of::<Header>() as u16,
+            cpu,
+            flags: 0,
+        });
+        reorder.push(envelope(&record).expect("a whole header"));
     }
 
     fn drain(reorder: &mut Reorder, watermark: u64) -> Vec<(u64, u16)> {
-        std::iter::from_fn(|| reorder.pop(Timestamp(watermark)))
-            .map(|event| (event.at.0, event.cpu.0))
-            .collect()
+        let mut released = Vec::new();
+        reorder.release(Timestamp(watermark), |bytes| {
+            let it = envelope(bytes).expect("what was pushed");
+            released.push((it.at.0, it.cpu.0));
+        });
+        released
     }
 
     #[test]
     fn nothing_at_or_after_the_watermark_is_released() {
         let mut reorder = Reorder::default();
         for (at, cpu) in [(10, 0), (30, 0), (20, 1)] {
-            reorder.push(event(at, cpu));
+            push(&mut reorder, at, cpu);
         }
         assert_eq!(drain(&mut reorder, 20), [(10, 0)]);
         assert_eq!(drain(&mut reorder, 31), [(20, 1), (30, 0)]);
@@ -129,7 +254,7 @@ mod tests {
     fn an_interrupt_that_reserved_first_is_put_back_in_order() {
         let mut reorder = Reorder::default();
         for (at, cpu) in [(12, 0), (11, 0), (13, 0), (11, 1)] {
-            reorder.push(event(at, cpu));
+            push(&mut reorder, at, cpu);
         }
         assert_eq!(
             drain(&mut reorder, 99),
@@ -141,10 +266,63 @@ mod tests {
     #[test]
     fn what_comes_too_late_is_counted_and_dropped() {
         let mut reorder = Reorder::default();
-        reorder.push(event(10, 0));
+        push(&mut reorder, 10, 0);
         assert_eq!(drain(&mut reorder, 20), [(10, 0)]);
-        reorder.push(event(9, 1));
+        push(&mut reorder, 9, 1);
         assert_eq!((drain(&mut reorder, 20), reorder.late()), (vec![], 1));
+    }
+
+    #[test]
+    fn a_snapshot_may_come_before_older_records_of_its_ring() {
+        let mut reorder = Reorder::default();
+        for at in (500..600).chain(400..550) {
+            push(&mut reorder, at, 0);
+        }
+        let got = drain(&mut reorder, 1000);
+        assert_eq!((got.len(), reorder.late()), (250, 0));
+        assert!(got.is_sorted());
+    }
+
+    /// Bytes and entries held, of all CPUs.
+    fn held(reorder: &Reorder) -> usize {
+        let of =
+            |queue: &Queue| queue.bytes.capacity() + queue.entries.capacity() * size_of::<Entry>();
+        reorder.queues.iter().map(of).sum()
+    }
+
+    #[test]
+    fn what_is_held_does_not_grow_with_the_stream() {
+        let mut reorder = Reorder::default();
+        push(&mut reorder, u64::MAX - 1, 0);
+        let mut most = 0;
+        for round in 0..1000 {
+            for at in 0..100 {
+                push(&mut reorder, round * 100 + at, 0);
+            }
+            assert_eq!(
+                drain(&mut reorder, round * 100 + 50).len(),
+                if round == 0 { 50 } else { 100 }
+            );
+            most = most.max(held(&reorder));
+        }
+        assert!(most < 20_000, "{most}");
+        assert_eq!(drain(&mut reorder, u64::MAX).len(), 51);
+    }
+
+    #[test]
+    fn the_room_of_a_burst_is_given_back() {
+        let mut reorder = Reorder::default();
+        for at in 0..100_000 {
+            push(&mut reorder, at, 0);
+        }
+        drain(&mut reorder, 100_000);
+        for round in 1..20 {
+            for at in 0..100 {
+                push(&mut reorder, round * 100_000 + at, 0);
+            }
+            drain(&mut reorder, u64::MAX);
+        }
+        assert!(held(&reorder) < 200_000, "{}", held(&reorder));
     }
 
     proptest! {
@@ -155,12 +333,18 @@ mod tests {
         ) {
             let mut reorder = Reorder::default();
             for &(at, cpu) in &times {
-                reorder.push(event(at, cpu));
+                push(&mut reorder, at, cpu);
             }
             let mut got = drain(&mut reorder, cut);
             prop_assert!(got.iter().all(|&(at, _)| at < cut));
+            // Into queues of which a part is gone.
+            for at in [1100, 1001, 1050] {
+                push(&mut reorder, at, 1);
+                times.push((at, 1));
+            }
             got.extend(drain(&mut reorder, u64::MAX));
-            prop_assert!(got.is_sorted_by_key(|&(at, _)| at));
+            // At equal times the lower CPU goes first.
+            prop_assert!(got.is_sorted());
             got.sort_unstable();
             times.sort_unstable();
             prop_assert_eq!(got, times);

@@ -217,10 +217,19 @@ pub struct Process {
 }
 
 /// Ended threads that were folded into their process to bound memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Folded {
     pub threads: u64,
     pub totals: Totals,
+}
+
+impl Default for Folded {
+    fn default() -> Folded {
+        Folded {
+            threads: 0,
+            totals: Totals::zero(),
+        }
+    }
 }
 
 /// What adds up: over one thread, the threads of a process, or folded threads.

@@ -10,11 +10,12 @@ use crate::{
         Engine,
         tasks::{Identity, ProcessId},
     },
+    folded::{EndedProcesses, FoldedRows},
     ledger::{CpuTotals, Ledger, Row},
-    model::{CheckSource, Cpu, Nanos, Slot, Timestamp},
+    model::{CheckSource, Comm, Cpu, Nanos, Slot, Timestamp},
     report::{
-        Covered, CpuRow, Dist, EndReason, Exit, Folded, Hole, Mismatch, Model, Process, Quality,
-        Report, System, SystemTotals, Target, Thread, Totals, Verdict, Window,
+        Covered, CpuRow, Dist, EndReason, Exit, Hole, Mismatch, Model, Process, Quality, Report,
+        System, SystemTotals, Target, Thread, Verdict, Window,
     },
     target::Selection,
 };
@@ -66,7 +67,7 @@ pub struct Summary<'a> {
     pub engine: &'a Engine,
     pub selection: &'a Selection,
     pub ledger: &'a Ledger,
-    pub folded: &'a FxHashMap<ProcessId, Folded>,
+    pub folded: &'a FoldedRows,
     pub folded_assessment: &'a Assessment,
     pub tolerance: Tolerance,
     pub late: u64,
@@ -87,7 +88,11 @@ impl Summary<'_> {
                 ..Window::default()
             },
             target: self.target(&processes),
-            quality: self.quality(from, assessment),
+            quality: self.quality(
+                from,
+                assessment,
+                processes.iter().map(|process| process.folded.threads).sum(),
+            ),
             system: self.system(),
             processes,
             ..Report::default()
@@ -110,17 +115,20 @@ impl Summary<'_> {
                 continue;
             };
             assessment.add(who.tid, row, self.tolerance);
-            by_process
-                .entry(who.process)
-                .or_default()
-                .push(self.thread(from, to, who, row));
+            by_process.entry(who.process).or_default().push(self.thread(
+                from,
+                to,
+                (slot, who),
+                row,
+            ));
         }
-        for id in self.folded.keys() {
-            by_process.entry(*id).or_default();
+        for id in self.folded.processes() {
+            by_process.entry(id).or_default();
         }
         let mut processes: Vec<Process> = by_process
             .into_iter()
             .map(|(id, threads)| self.process(from, id, threads))
+            .chain(self.folded.ended().map(ended_processes))
             .collect();
         processes.sort_by(|a, b| (b.totals.wait, a.pid).cmp(&(a.totals.wait, b.pid)));
         processes
@@ -128,10 +136,7 @@ impl Summary<'_> {
 
     fn process(&self, from: Timestamp, id: ProcessId, mut threads: Vec<Thread>) -> Process {
         let process = self.engine.tasks().process(id);
-        let folded = self.folded.get(&id).cloned().unwrap_or_else(|| Folded {
-            threads: 0,
-            totals: Totals::zero(),
-        });
+        let folded = self.folded.get(id).cloned().unwrap_or_default();
         let mut totals = folded.totals;
         for thread in &threads {
             totals.add(&thread.totals);
@@ -152,7 +157,13 @@ impl Summary<'_> {
         }
     }
 
-    fn thread(&self, from: Timestamp, to: Timestamp, who: &Identity, row: &Row) -> Thread {
+    fn thread(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        (slot, who): (Slot, &Identity),
+        row: &Row,
+    ) -> Thread {
         let mut totals = row.totals;
         totals.lifetime = self.ledger.lifetime(row);
         let latency = row.latency.summary(from);
@@ -174,7 +185,7 @@ impl Summary<'_> {
                     signal: (exit.status & 0x7f) as u8,
                 }),
             priority: who.priority,
-            cpu_last: who.cpu.0,
+            cpu_last: self.engine.cpu_of(slot).0,
             totals,
             run_slice: row.run_slice.summary(from),
             wait: row.wait.summary(from),
@@ -199,13 +210,16 @@ impl Summary<'_> {
             .iter()
             .map(|p| p.threads.len() as u64 + p.folded.threads)
             .sum();
+        // All that were folded share one row.
+        let beyond_one = |ended: &EndedProcesses| ended.processes.saturating_sub(1);
+        let all_processes = processes.len() as u64 + self.folded.ended().map_or(0, beyond_one);
         let many_threads = processes.iter().any(|p| p.threads_max > 1);
         Target {
             description: target.description.clone(),
             pids: target.pids.clone(),
-            processes: processes.len() as u64,
+            processes: all_processes,
             threads,
-            model: match (processes.len() > 1, many_threads) {
+            model: match (all_processes > 1, many_threads) {
                 (false, false) => Model::Single,
                 (false, true) => Model::Threads,
                 (true, false) => Model::Processes,
@@ -262,7 +276,7 @@ impl Summary<'_> {
         holes
     }
 
-    fn quality(&self, from: Timestamp, assessment: Assessment) -> Quality {
+    fn quality(&self, from: Timestamp, assessment: Assessment, folded_threads: u64) -> Quality {
         let losses = self.engine.losses();
         let mut quality = Quality {
             lost_records: self.outside.lost_records.unwrap_or(losses.records),
@@ -275,7 +289,7 @@ impl Summary<'_> {
             switch_ins_without_waking: self.engine.oddities().switch_ins_without_waking,
             rebuilt_switch_ins: self.engine.oddities().rebuilt_switch_ins,
             hidden_threads: self.engine.hidden().count() as u64,
-            folded_threads: self.folded.values().map(|folded| folded.threads).sum(),
+            folded_threads,
             threads_checked: assessment.checked,
             threads_matched: assessment.matched,
             threads_self_checked: assessment.self_checked,
@@ -362,6 +376,18 @@ impl Summary<'_> {
         );
         say(self.undecoded, "records could not be read");
         reasons
+    }
+}
+
+/// One row for all processes that were folded, under the pid that only the idle thread has.
+fn ended_processes(ended: &EndedProcesses) -> Process {
+    Process {
+        comm: Comm::from("(ended)"),
+        threads_max: ended.threads_max,
+        threads_total: ended.folded.threads,
+        totals: ended.folded.totals,
+        folded: ended.folded.clone(),
+        ..Process::default()
     }
 }
 

@@ -107,6 +107,7 @@ impl Selection {
     }
 
     /// After the engine has applied `event`: whom it makes known, or known by another name.
+    #[inline]
     pub fn observe(&mut self, event: &Event, tasks: &Tasks) {
         match &event.what {
             What::Newtask { child, birth } => {
@@ -149,6 +150,11 @@ impl Selection {
         if self.contains(slot) {
             self.set(slot, false);
         }
+    }
+
+    /// The place of a process that was folded is free for another one.
+    pub fn forget_process(&mut self, process: ProcessId) {
+        self.parents.remove(&process);
     }
 
     fn consider_key(&mut self, key: Key, tasks: &Tasks) {

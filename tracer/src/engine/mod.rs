@@ -19,9 +19,10 @@ use crate::{
         thread::Thread,
     },
     model::{
-        Birth, Cpu, Event, Key, Mark, Nanos, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
+        Cpu, Event, Key, Mark, Nanos, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
         SwitchOut, Syscall, ThreadInfo, Timestamp, What,
     },
+    table::Table,
 };
 pub use losses::Hole;
 pub use thread::Oddities;
@@ -44,7 +45,7 @@ pub struct Engine {
     facts: Facts,
     tasks: Tasks,
     /// By slot.
-    threads: Vec<Thread>,
+    threads: Table<Thread>,
     cpus: Cpus,
     oddities: Oddities,
     losses: Losses,
@@ -82,7 +83,7 @@ impl Engine {
             What::Switch(switch) => self.on_switch(at, event.cpu, switch, sink),
             What::Waking { task, .. } => {
                 if let Some(slot) = self.tasks.slot(*task) {
-                    self.threads[slot.index()].waking(at);
+                    self.threads[slot].waking(at);
                 }
             }
             What::WakeupNew {
@@ -91,10 +92,10 @@ impl Engine {
                 rq_clock,
             } => {
                 let slot = self.newborn(at, *task, *tid, sink);
-                self.threads[slot.index()].born(at, *rq_clock, sink);
+                self.threads[slot].born(at, *rq_clock, sink);
             }
             What::Migrate { task, to, .. } => self.on_migrate(at, *task, *to, sink),
-            What::Newtask { child, birth } => self.on_newtask(at, child, *birth, sink),
+            What::Newtask { child, .. } => self.on_newtask(at, child, sink),
             // The birth record says all that is used today.
             What::Fork { .. } => {}
             What::Moved {
@@ -153,7 +154,7 @@ impl Engine {
     pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
         for (slot, who) in self.tasks.iter() {
             if who.died_at.is_none() {
-                self.threads[slot.index()].open_spans(at, sink);
+                self.threads[slot].open_spans(at, sink);
             }
         }
         self.cpus.open_spans(at, sink);
@@ -171,9 +172,9 @@ impl Engine {
         let lossy = losses.any();
         let mut died = Vec::new();
         for (slot, who) in tasks.iter().filter(|(_, who)| who.died_at.is_none()) {
-            let thread = &mut threads[slot.index()];
+            let thread = &mut threads[slot];
             let older = who.born_at < *end_snapshot;
-            if older && !thread.seen_at_end && who.tid != 0 && !thread.is_hidden() {
+            if older && !thread.is_seen_at_end() && who.tid != 0 && !thread.is_hidden() {
                 if let Some(exit) = who.exit {
                     let ended = thread.exited_unseen(exit.at, sink);
                     sink.mark(slot, ended, &Mark::Died);
@@ -193,15 +194,22 @@ impl Engine {
         self.cpus.open_spans(at, sink);
         let left = self
             .hidden()
-            .filter(|&slot| self.threads[slot.index()].left_at_last())
+            .filter(|&slot| self.threads[slot].left_at_last())
             .count();
         self.count_hidden(at.before(Nanos(1)), left as u64, true, sink);
+    }
+
+    /// Where a thread ran or was moved to last.
+    pub fn cpu_of(&self, slot: Slot) -> Cpu {
+        self.threads
+            .get(slot)
+            .map_or(Cpu::default(), |thread| thread.cpu)
     }
 
     /// Threads that ran and whose switch-outs the kernel does not show.
     pub fn hidden(&self) -> impl Iterator<Item = Slot> {
         let is_hidden =
-            |slot: &Slot, who: &Identity| who.tid != 0 && self.threads[slot.index()].is_hidden();
+            |slot: &Slot, who: &Identity| who.tid != 0 && self.threads[*slot].is_hidden();
         self.tasks
             .iter()
             .filter(move |(slot, who)| who.died_at.is_none() && is_hidden(slot, who))
@@ -221,18 +229,8 @@ impl Engine {
         );
     }
 
-    /// Forgets an ended thread.
-    pub fn release(&mut self, slot: Slot) {
-        self.tasks.release(slot);
-    }
-
-    /// The oldest ended thread, once there are more than `keep` of them.
-    pub fn ended_beyond(&mut self, keep: usize) -> Option<Slot> {
-        if self.tasks.ended.len() > keep {
-            self.tasks.ended.pop_front()
-        } else {
-            None
-        }
+    pub fn tasks_mut(&mut self) -> &mut Tasks {
+        &mut self.tasks
     }
 
     fn on_switch(&mut self, at: Timestamp, cpu: Cpu, switch: &Switch, sink: &mut impl SpanSink) {
@@ -251,7 +249,7 @@ impl Engine {
             .cpus
             .switch(cpu, at, (prev, idle.0), (next, idle.1), sink);
         if let Some(unseen) = unseen {
-            self.threads[unseen.index()].left_unseen();
+            self.threads[unseen].left_unseen();
         }
         if let Some(prev) = prev {
             self.leaves(prev, at, cpu, switch, sink);
@@ -272,7 +270,7 @@ impl Engine {
         let Engine {
             threads, oddities, ..
         } = self;
-        let departure = threads[prev.index()].switch_out(at, cpu, switch, oddities, sink);
+        let departure = threads[prev].switch_out(at, cpu, switch, oddities, sink);
         self.losses.switches += departure.lost;
         let (voluntary, involuntary) = (departure.voluntary, departure.involuntary);
         let is_idle = switch.prev.tid == 0;
@@ -289,7 +287,7 @@ impl Engine {
                 },
             );
         }
-        self.threads[prev.index()].settle(at, sink);
+        self.threads[prev].settle(at, sink);
         let count = if is_idle {
             SwitchCount {
                 from_idle: voluntary + involuntary,
@@ -316,25 +314,21 @@ impl Engine {
         switch: &Switch,
         sink: &mut impl SpanSink,
     ) {
-        if self.threads[next.index()].is_hidden() && switch.next.tid != 0 {
-            let (left, blocked) = self.threads[next.index()].unseen_departures(switch.next_seq);
+        if self.threads[next].is_hidden() && switch.next.tid != 0 {
+            let (left, blocked) = self.threads[next].unseen_departures(switch.next_seq);
             self.count_hidden(at, left, blocked, sink);
         }
         let Engine {
             threads,
             oddities,
             losses,
-            tasks,
             ..
         } = self;
-        let thread = &mut threads[next.index()];
+        let thread = &mut threads[next];
         if let Some(waking) = switch.next_waking {
             thread.waking(waking);
         }
         losses.switches += thread.switch_in(at, cpu, switch, oddities, sink);
-        if let Some(who) = tasks.get_mut(next) {
-            who.cpu = cpu;
-        }
     }
 
     /// The thread on one side of a switch. A key that came to another tid names another thread,
@@ -347,10 +341,10 @@ impl Engine {
         goes_on: impl Fn(&Thread) -> bool,
         sink: &mut impl SpanSink,
     ) -> Slot {
-        if let Some(slot) = self.tasks.slot(side.key) {
-            let same = self.tasks.get(slot).is_some_and(|who| who.tid == side.tid);
+        if let Some((slot, tid)) = self.tasks.holder(side.key) {
+            let same = tid == side.tid;
             let swapped = || self.tasks.may_have_become(slot, side.tid);
-            if same || (swapped() && goes_on(&self.threads[slot.index()])) {
+            if same || (swapped() && goes_on(&self.threads[slot])) {
                 return slot;
             }
             self.end_unseen(slot, at, sink);
@@ -362,7 +356,7 @@ impl Engine {
 
     /// A thread whose last switch-out is missing: another one has its key now.
     fn end_unseen(&mut self, slot: Slot, at: Timestamp, sink: &mut impl SpanSink) {
-        let thread = &mut self.threads[slot.index()];
+        let thread = &mut self.threads[slot];
         thread.vanished();
         thread.believe_the_end(sink);
         self.losses.switches += thread.finish(at, sink);
@@ -395,25 +389,17 @@ impl Engine {
         let Some(slot) = self.tasks.slot(task) else {
             return;
         };
-        self.threads[slot.index()].migrated();
+        self.threads[slot].migrated(to);
         sink.mark(slot, at, &Mark::Migrated);
-        if let Some(who) = self.tasks.get_mut(slot) {
-            who.cpu = to;
-        }
     }
 
-    fn on_newtask(
-        &mut self,
-        at: Timestamp,
-        child: &ThreadInfo,
-        birth: Birth,
-        sink: &mut impl SpanSink,
-    ) {
+    fn on_newtask(&mut self, at: Timestamp, child: &ThreadInfo, sink: &mut impl SpanSink) {
         if let Some(stale) = self.tasks.slot(child.key) {
             self.end_unseen(stale, at, sink);
         }
-        let slot = self.tasks.insert(child, Some(birth));
+        let slot = self.tasks.insert(child);
         self.put(Thread::unborn(slot, at, child.counters));
+        self.threads[slot].cpu = child.cpu;
     }
 
     fn on_seen(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
@@ -430,22 +416,30 @@ impl Engine {
         }
         let slot = match same {
             Some(slot) => {
-                self.tasks.describe(slot, info);
+                self.describe(slot, info);
                 slot
             }
             None => {
-                let slot = self.tasks.insert(info, None);
+                let slot = self.tasks.insert(info);
                 self.put(Thread::unknown(slot, at));
+                self.threads[slot].cpu = info.cpu;
                 slot
             }
         };
-        let thread = &mut self.threads[slot.index()];
+        let thread = &mut self.threads[slot];
         if let Some(waking) = info.waking {
             thread.waking(waking);
         }
         thread.seen(at, info, sink);
         if info.posture == Posture::OnCpu {
             self.cpus.occupied(info.cpu, at, slot);
+        }
+    }
+
+    /// The iterator describes a thread that the stream showed first.
+    fn describe(&mut self, slot: Slot, info: &ThreadInfo) {
+        if self.tasks.describe(slot, info) {
+            self.threads[slot].cpu = info.cpu;
         }
     }
 
@@ -458,8 +452,8 @@ impl Engine {
             self.end_unseen(slot, at, sink);
             return;
         }
-        self.tasks.describe(slot, info);
-        let thread = &mut self.threads[slot.index()];
+        self.describe(slot, info);
+        let thread = &mut self.threads[slot];
         if let Some(waking) = info.waking {
             thread.waking(waking);
         }
@@ -487,10 +481,7 @@ impl Engine {
     }
 
     fn put(&mut self, thread: Thread) {
-        let index = thread.slot.index();
-        match self.threads.get_mut(index) {
-            Some(place) => *place = thread,
-            None => self.threads.push(thread),
-        }
+        let place = self.threads.at(thread.slot);
+        *place = thread;
     }
 }

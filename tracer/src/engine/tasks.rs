@@ -3,9 +3,14 @@
 //! In: births, iterator entries, execs, exits, renames. Out: slots and what is known of their owners.
 //! Must not know: time spent, spans.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
-use crate::model::{Birth, Comm, Cpu, Key, Posture, Priority, Slot, ThreadInfo, Timestamp};
+use crate::{
+    model::{Comm, Key, Posture, Priority, Slot, ThreadInfo, Timestamp},
+    table::Table,
+};
 
 /// Who a thread is.
 #[derive(Clone, Debug)]
@@ -22,11 +27,8 @@ pub struct Identity {
     pub died_at: Option<Timestamp>,
     pub exit: Option<ExitInfo>,
     pub priority: Priority,
-    pub cpu: Cpu,
     pub own: bool,
     pub cgroup: Option<u64>,
-    /// For births in sight.
-    pub birth: Option<Birth>,
     /// No birth record, no iterator entry: only its tid is known.
     pub anonymous: bool,
 }
@@ -38,7 +40,7 @@ pub struct ExitInfo {
     pub status: u32,
 }
 
-/// Index of a process; unlike a pid it is never used again.
+/// Place of a process; unlike a pid it names no other one before this one is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u32);
 
@@ -52,6 +54,14 @@ pub struct Process {
     pub cgroup: Option<u64>,
     pub kernel_thread: bool,
     alive: u64,
+    /// Of its threads, those that have not been folded.
+    kept: u64,
+    /// It had threads, and none lives.
+    ended: bool,
+    /// Among [`Tasks::husks`].
+    husk: bool,
+    /// Folded: its place waits for another process.
+    gone: bool,
     /// Most threads alive at one time since `reset_peaks`.
     pub threads_max: u64,
     /// Threads alive at some time since `reset_peaks`.
@@ -61,37 +71,48 @@ pub struct Process {
 /// All threads and processes in sight.
 #[derive(Debug, Default)]
 pub struct Tasks {
-    by_key: FxHashMap<Key, Slot>,
-    identities: Vec<Option<Identity>>,
+    /// Who has a key now, and its tid: each side of a switch asks for no more.
+    by_key: FxHashMap<Key, (Slot, u32)>,
+    identities: Table<Option<Identity>>,
     free: Vec<Slot>,
     processes: Vec<Process>,
+    free_processes: Vec<ProcessId>,
+    ended_processes: usize,
+    /// Those of which all threads have been folded, oldest first, as candidates for folding.
+    husks: VecDeque<ProcessId>,
     /// The process that owns a pid now.
     by_pid: FxHashMap<u32, ProcessId>,
     /// Ended threads, oldest first, as candidates for folding.
-    pub ended: std::collections::VecDeque<Slot>,
+    ended: VecDeque<Slot>,
 }
 
 /// Threads whose identity was lost are put under this pid: no process has it but the idle one.
 const NOBODY: u32 = 0;
 
 impl Tasks {
+    #[inline]
     pub fn slot(&self, key: Key) -> Option<Slot> {
+        Some(self.holder(key)?.0)
+    }
+
+    /// Whoever has this key now, with its tid.
+    #[inline]
+    pub fn holder(&self, key: Key) -> Option<(Slot, u32)> {
         self.by_key.get(&key).copied()
     }
 
     /// `None` for a slot that was folded away.
     pub fn get(&self, slot: Slot) -> Option<&Identity> {
-        self.identities.get(slot.index())?.as_ref()
+        self.identities.get(slot)?.as_ref()
     }
 
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Identity> {
-        self.identities.get_mut(slot.index())?.as_mut()
+        self.identities.get_mut(slot)?.as_mut()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Identity)> {
-        (0..)
-            .map(Slot)
-            .zip(&self.identities)
+        self.identities
+            .iter()
             .filter_map(|(slot, who)| Some((slot, who.as_ref()?)))
     }
 
@@ -100,7 +121,8 @@ impl Tasks {
     }
 
     pub fn processes(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
-        (0..).map(ProcessId).zip(&self.processes)
+        let all = (0..).map(ProcessId).zip(&self.processes);
+        all.filter(|(_, process)| !process.gone)
     }
 
     /// The process that has this pid now.
@@ -117,7 +139,7 @@ impl Tasks {
     }
 
     /// A thread described by the iterator or by its birth record; a new slot.
-    pub fn insert(&mut self, info: &ThreadInfo, birth: Option<Birth>) -> Slot {
+    pub fn insert(&mut self, info: &ThreadInfo) -> Slot {
         let process = self.process_for(info);
         self.enroll(process);
         self.place(Identity {
@@ -131,10 +153,8 @@ impl Tasks {
             died_at: None,
             exit: None,
             priority: info.priority,
-            cpu: info.cpu,
             own: info.own,
             cgroup: info.cgroup,
-            birth,
             anonymous: false,
         })
     }
@@ -162,22 +182,20 @@ impl Tasks {
             died_at: None,
             exit: None,
             priority: Priority::default(),
-            cpu: Cpu::default(),
             own,
             cgroup: None,
-            birth: None,
             anonymous: true,
         })
     }
 
-    /// The iterator describes a thread that the stream showed first.
-    pub fn describe(&mut self, slot: Slot, info: &ThreadInfo) {
-        let Some(who) = self.get(slot) else { return };
-        if !who.anonymous {
-            return;
-        }
+    /// The iterator describes a thread that the stream showed first. Answers whether that is news.
+    pub fn describe(&mut self, slot: Slot, info: &ThreadInfo) -> bool {
+        let Some(who) = self.get(slot).filter(|who| who.anonymous) else {
+            return false;
+        };
         let nobody = who.process;
         self.dismiss(nobody);
+        self.part(nobody);
         let process = self.process_for(info);
         self.enroll(process);
         if let Some(who) = self.get_mut(slot) {
@@ -186,11 +204,12 @@ impl Tasks {
             who.comm = info.comm;
             who.start = Some(info.start);
             who.priority = info.priority;
-            who.cpu = info.cpu;
             who.own = info.own;
             who.cgroup = info.cgroup;
             who.anonymous = false;
         }
+        self.hold(slot);
+        true
     }
 
     /// Whether a tid can be this thread's now. Exec, before it tells, may have given it the leader's,
@@ -221,20 +240,55 @@ impl Tasks {
         };
         who.died_at = Some(at);
         let (key, process) = (who.key, who.process);
-        if self.by_key.get(&key) == Some(&slot) {
+        if self.slot(key) == Some(slot) {
             self.by_key.remove(&key);
         }
         self.dismiss(process);
         self.ended.push_back(slot);
     }
 
+    /// The oldest ended thread, once there are more than `keep` of them.
+    pub fn ended_beyond(&mut self, keep: usize) -> Option<Slot> {
+        if self.ended.len() > keep {
+            self.ended.pop_front()
+        } else {
+            None
+        }
+    }
+
     /// Forgets an ended thread whose numbers were folded into its process.
     pub fn release(&mut self, slot: Slot) {
-        if let Some(place) = self.identities.get_mut(slot.index())
-            && place.take().is_some()
-        {
-            self.free.push(slot);
+        let Some(who) = self.identities.get_mut(slot).and_then(Option::take) else {
+            return;
+        };
+        self.free.push(slot);
+        self.part(who.process);
+    }
+
+    /// The oldest process of which nothing is left but folded threads, once more than `keep` have ended.
+    pub fn husk_beyond(&mut self, keep: usize) -> Option<ProcessId> {
+        while self.ended_processes > keep {
+            let id = self.husks.pop_front()?;
+            let process = &mut self.processes[id.0 as usize];
+            process.husk = false;
+            // A thread of it may have come to light since.
+            if process.kept == 0 {
+                return Some(id);
+            }
         }
+        None
+    }
+
+    /// Forgets a process whose numbers were folded.
+    pub fn release_process(&mut self, id: ProcessId) {
+        let process = &mut self.processes[id.0 as usize];
+        process.gone = true;
+        self.ended_processes -= usize::from(std::mem::take(&mut process.ended));
+        let pid = process.pid;
+        if self.by_pid.get(&pid) == Some(&id) {
+            self.by_pid.remove(&pid);
+        }
+        self.free_processes.push(id);
     }
 
     pub fn exec(&mut self, slot: Slot, tid: u32, old_tid: u32, comm: Comm) {
@@ -244,6 +298,7 @@ impl Tasks {
                 who.was_tid = Some(old_tid);
             }
         }
+        self.hold(slot);
         self.rename(slot, comm);
     }
 
@@ -255,7 +310,10 @@ impl Tasks {
         who.cgroup = Some(cgroup);
         let (tid, process) = (who.tid, who.process);
         if whole_process {
-            let threads = self.identities.iter_mut().flatten();
+            let threads = self
+                .identities
+                .iter_mut()
+                .filter_map(|(_, who)| who.as_mut());
             for sibling in threads.filter(|who| who.process == process && who.died_at.is_none()) {
                 sibling.cgroup = Some(cgroup);
             }
@@ -281,19 +339,25 @@ impl Tasks {
     }
 
     fn place(&mut self, who: Identity) -> Slot {
-        let key = who.key;
+        let holder = (who.key, who.tid);
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.identities[slot.index()] = Some(who);
+                self.identities[slot] = Some(who);
                 slot
             }
-            None => {
-                self.identities.push(Some(who));
-                Slot(self.identities.len() as u32 - 1)
-            }
+            None => self.identities.push(Some(who)),
         };
-        self.by_key.insert(key, slot);
+        self.by_key.insert(holder.0, (slot, holder.1));
         slot
+    }
+
+    /// Its tid has changed, and a key tells its holder's tid.
+    fn hold(&mut self, slot: Slot) {
+        let Some(who) = self.get(slot) else { return };
+        let (key, tid) = (who.key, who.tid);
+        if let Some(holder) = self.by_key.get_mut(&key).filter(|holder| holder.0 == slot) {
+            holder.1 = tid;
+        }
     }
 
     /// The process of a thread: new with its leader, or when none has this pid.
@@ -342,8 +406,7 @@ impl Tasks {
         cgroup: Option<u64>,
         kernel_thread: bool,
     ) -> ProcessId {
-        let id = ProcessId(self.processes.len() as u32);
-        self.processes.push(Process {
+        let process = Process {
             pid,
             ppid,
             start,
@@ -351,16 +414,32 @@ impl Tasks {
             cgroup,
             kernel_thread,
             alive: 0,
+            kept: 0,
+            ended: false,
+            husk: false,
+            gone: false,
             threads_max: 0,
             threads_total: 0,
-        });
+        };
+        let id = match self.free_processes.pop() {
+            Some(id) => {
+                self.processes[id.0 as usize] = process;
+                id
+            }
+            None => {
+                self.processes.push(process);
+                ProcessId(self.processes.len() as u32 - 1)
+            }
+        };
         self.by_pid.insert(pid, id);
         id
     }
 
     fn enroll(&mut self, process: ProcessId) {
         let process = &mut self.processes[process.0 as usize];
+        self.ended_processes -= usize::from(std::mem::take(&mut process.ended));
         process.alive += 1;
+        process.kept += 1;
         process.threads_total += 1;
         process.threads_max = process.threads_max.max(process.alive);
     }
@@ -368,5 +447,20 @@ impl Tasks {
     fn dismiss(&mut self, process: ProcessId) {
         let process = &mut self.processes[process.0 as usize];
         process.alive = process.alive.saturating_sub(1);
+        // Nobody's threads are never folded into one.
+        if process.alive == 0 && process.pid != NOBODY && !process.ended {
+            process.ended = true;
+            self.ended_processes += 1;
+        }
+    }
+
+    /// One of its threads is folded, or another process's after all.
+    fn part(&mut self, id: ProcessId) {
+        let process = &mut self.processes[id.0 as usize];
+        process.kept = process.kept.saturating_sub(1);
+        if process.kept == 0 && process.ended && !process.husk {
+            process.husk = true;
+            self.husks.push_back(id);
+        }
     }
 }

@@ -47,8 +47,16 @@ pub enum State {
     Dead,
 }
 
+impl Default for State {
+    fn default() -> State {
+        State::Unknown {
+            since: Timestamp::default(),
+        }
+    }
+}
+
 /// What the engine knows of a thread's past.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Thread {
     pub slot: Slot,
     pub state: State,
@@ -68,16 +76,23 @@ pub struct Thread {
     base_in_wait: bool,
     /// `counters` are older than its life as we know it.
     base_unborn: bool,
-    /// A check that waits for the switch with this number.
-    due_check: Option<Counters>,
     /// The state at the first sight is older than that sight.
     open_start: bool,
-    /// What the iterator at the end saw of the CPU this thread runs on: steal and lag.
-    end_sample: Option<(Option<Nanos>, Nanos)>,
-    /// The iterator at the end still saw it.
-    pub seen_at_end: bool,
-    /// What it was doing then.
-    end_posture: Option<(Timestamp, Posture)>,
+    /// What the iterator at the end saw of it.
+    last_look: Option<Box<LastLook>>,
+    /// Where it ran or was moved to last.
+    pub cpu: Cpu,
+}
+
+/// What the iterator at the end saw: of every thread, and only then.
+#[derive(Clone, Debug, Default)]
+struct LastLook {
+    /// A check that waits for the switch with this number.
+    due_check: Option<Counters>,
+    /// Of the CPU this thread runs on: steal and lag.
+    sample: Option<(Option<Nanos>, Nanos)>,
+    /// What it was doing.
+    posture: Option<(Timestamp, Posture)>,
 }
 
 /// What a switch-out said about this thread's past.
@@ -95,21 +110,7 @@ impl Thread {
         Thread {
             slot,
             state: State::Unknown { since: at },
-            counters: None,
-            lost_ahead: 0,
-            last_waking: None,
-            last_switch_in: None,
-            entered_with: None,
-            run_since: Nanos::ZERO,
-            credit_since: Nanos::ZERO,
-            hole_since: Nanos::ZERO,
-            base_in_wait: false,
-            base_unborn: false,
-            due_check: None,
-            open_start: false,
-            end_sample: None,
-            seen_at_end: false,
-            end_posture: None,
+            ..Thread::default()
         }
     }
 
@@ -252,7 +253,8 @@ impl Thread {
     }
 
     /// Moved to another CPU. Between two run queues it is on none, and its wait is not stamped.
-    pub fn migrated(&mut self) {
+    pub fn migrated(&mut self, to: Cpu) {
+        self.cpu = to;
         if let State::Runnable { stamped, .. } = &mut self.state {
             *stamped = false;
         }
@@ -322,7 +324,10 @@ impl Thread {
             State::Dead => {}
         }
         self.open_start = false;
-        self.end_sample = None;
+        if let Some(look) = &mut self.last_look {
+            look.sample = None;
+        }
+        self.cpu = cpu;
         self.last_switch_in = Some(at);
         self.entered_with = Some(switch.next_seq);
         self.state = State::Running {
@@ -437,11 +442,13 @@ impl Thread {
         );
     }
 
+    #[inline]
     fn wait(&mut self, from: Timestamp, to: Timestamp, wait: Wait, sink: &mut impl SpanSink) {
         self.credit_since += wait.credit;
         self.close(from, to, Doing::Wait(wait), sink);
     }
 
+    #[inline]
     fn hole(&mut self, from: Timestamp, to: Timestamp, sink: &mut impl SpanSink) {
         if to > from {
             self.hole_since += to.since(from);
@@ -449,6 +456,7 @@ impl Thread {
         }
     }
 
+    #[inline]
     fn close(&self, from: Timestamp, to: Timestamp, doing: Doing, sink: &mut impl SpanSink) {
         sink.span(&Span {
             slot: self.slot,

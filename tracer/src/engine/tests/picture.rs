@@ -25,6 +25,7 @@ use super::{
     toy::{Does, Leave, Mood, Record, Told, Toy},
 };
 use crate::{
+    decode::{decode, envelope},
     engine::Engine,
     ledger::Ledger,
     model::{
@@ -394,11 +395,12 @@ pub fn check_with(text: &str, change: impl FnOnce(&mut Toy, &BTreeMap<char, usiz
     let mut pipeline = Pipeline::new(settings(&stage.toy));
     for record in &records {
         pipeline.push(&record.bytes);
-        reorder.push(crate::decode::decode(&record.bytes).expect("the toy writes whole records"));
+        reorder.push(envelope(&record.bytes).expect("the toy writes whole records"));
     }
-    while let Some(event) = reorder.pop(Timestamp(u64::MAX)) {
+    reorder.release(Timestamp(u64::MAX), |record| {
+        let event = decode(record).expect("the toy writes known records");
         engine.apply(&event, &mut tape);
-    }
+    });
     engine.finish(end, &mut tape);
 
     for (name, expected) in picture.threads() {

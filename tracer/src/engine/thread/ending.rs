@@ -3,7 +3,7 @@
 //! In: an entry of the task iterator, the end of the window. Out: checks, holes, open spans. Must not
 //! know: other threads, processes.
 
-use super::{State, Thread};
+use super::{LastLook, State, Thread};
 use crate::model::{
     CheckSource, ClockGap, Counters, Doing, Mark, Nanos, Posture, Span, SpanSink, ThreadInfo,
     Timestamp, Wait, WaitBegan,
@@ -12,12 +12,12 @@ use crate::model::{
 impl Thread {
     /// From the task iterator at the end. Its counters are as new as the stream, or one switch ahead.
     pub fn seen_at_end(&mut self, at: Timestamp, info: &ThreadInfo, sink: &mut impl SpanSink) {
-        self.seen_at_end = true;
+        self.last_look.get_or_insert_default();
         if info.torn || self.state == State::Dead {
             return;
         }
-        self.end_sample = Some((info.steal, info.clock_lag));
-        self.end_posture = Some((at, info.posture));
+        self.look_mut().sample = Some((info.steal, info.clock_lag));
+        self.look_mut().posture = Some((at, info.posture));
         let Some(seq) = self.seq() else { return };
         match info.counters.seq().wrapping_sub(seq) {
             0 if self.state == State::Unborn => {}
@@ -42,9 +42,23 @@ impl Thread {
                 );
             }
             // The switch was counted and its tracepoint had not fired yet; or it is lost.
-            ahead if ahead < u64::from(u32::MAX) => self.due_check = Some(info.counters),
+            ahead if ahead < u64::from(u32::MAX) => self.look_mut().due_check = Some(info.counters),
             _ => {}
         }
+    }
+
+    /// The iterator at the end still saw it.
+    pub fn is_seen_at_end(&self) -> bool {
+        self.last_look.is_some()
+    }
+
+    fn look_mut(&mut self) -> &mut LastLook {
+        self.last_look.get_or_insert_default()
+    }
+
+    /// The check that waits, once its time has come.
+    pub(super) fn take_due(&mut self, now: impl FnOnce(&Counters) -> bool) -> Option<Counters> {
+        self.last_look.as_mut()?.due_check.take_if(|due| now(due))
     }
 
     /// The iterator at the end did not see it: it died, and the stream does not say when.
@@ -94,7 +108,7 @@ impl Thread {
     /// The iterator at the end saw it elsewhere than the stream left it: it came there unseen. For
     /// streams with losses only, since to a thread that is being switched this may happen by right.
     pub fn believe_the_end(&mut self, sink: &mut impl SpanSink) {
-        let Some((seen, posture)) = self.end_posture else {
+        let Some((seen, posture)) = self.last_look.as_ref().and_then(|look| look.posture) else {
             return;
         };
         match (self.state, posture) {
@@ -156,7 +170,7 @@ impl Thread {
     /// The stream ends at `at`: the open state becomes a span. Answers the switch-outs that the
     /// iterator saw and the stream did not.
     pub fn finish(&mut self, at: Timestamp, sink: &mut impl SpanSink) -> u64 {
-        let due = self.due_check.take();
+        let due = self.take_due(|_| true);
         let (Some(due), Some(since)) = (due, self.since()) else {
             self.open_spans(at, sink);
             return 0;
@@ -189,7 +203,8 @@ impl Thread {
             State::Running {
                 since, steal, lag, ..
             } => {
-                let (steal_now, lag_now) = self.end_sample.unwrap_or((None, lag));
+                let sample = self.last_look.as_ref().and_then(|look| look.sample);
+                let (steal_now, lag_now) = sample.unwrap_or((None, lag));
                 let lag = lag_now - lag;
                 let steal = steal_now
                     .zip(steal)

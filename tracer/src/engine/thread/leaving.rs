@@ -52,7 +52,7 @@ impl Thread {
         sink: &mut impl SpanSink,
     ) -> Departure {
         let now = switch.counters;
-        let passed = self.due_check.take_if(|due| due.seq() < now.seq());
+        let passed = self.take_due(|due| due.seq() < now.seq());
         let lost_before = passed.map_or(0, |due| self.catch_up(at, due, sink));
         let mut departure = self.depart(switch);
         departure.lost += lost_before;
@@ -125,7 +125,7 @@ impl Thread {
     /// After the marks of a switch-out: what can be checked now.
     pub fn settle(&mut self, at: Timestamp, sink: &mut impl SpanSink) {
         let Some(now) = self.counters else { return };
-        if let Some(due) = self.due_check.take_if(|due| due.seq() == now.seq()) {
+        if let Some(due) = self.take_due(|due| due.seq() == now.seq()) {
             self.check(at, due, CheckSource::Snapshot, sink);
         }
         if self.state == State::Dead {
