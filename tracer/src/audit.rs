@@ -35,6 +35,8 @@ struct Sums {
     wait_gap: i64,
     /// Waits the kernel did not stamp, as far as it missed them.
     uncounted: Nanos,
+    /// A wait open at the baseline ended in a hole.
+    doubtful: bool,
     /// What the kernel credited beyond the time since the wake-up.
     counted_sleep: Nanos,
 }
@@ -108,7 +110,9 @@ impl Audit {
         (span.to >= from).then(|| span.to.since(from))
     }
 
-    pub fn heal(&mut self, run: Nanos, wait: Nanos) {
+    /// `doubtful`: of the wait, what the kernel gained beyond ours may be older than the baseline.
+    pub fn heal(&mut self, run: Nanos, wait: Nanos, doubtful: bool) {
+        self.sums.doubtful |= doubtful;
         self.sums.run += run;
         self.sums.wait += wait;
     }
@@ -239,7 +243,9 @@ impl Audit {
                 (i128::from(sums.wait_gap), KnownError::KernelStaleClock),
             ];
             let slack = wait_slack(sums.wait, sums.involuntary_waits);
-            let reason = explain(outcome.wait, slack, &known);
+            let older = sums.doubtful && outcome.wait > 0;
+            let reason = explain(outcome.wait, slack, &known)
+                .or(older.then_some(KnownError::BeganBeforeAHole));
             differ(CheckedField::Wait, totals.wait.0, kernel.wait.0, reason);
         }
         mismatches

@@ -36,6 +36,9 @@ pub enum Command {
     /// Write the files that belong to an installation.
     #[command(hide = true)]
     Generate(GenerateOptions),
+    /// Say how large each kernel program is, and what a run of it costs.
+    #[command(hide = true)]
+    Probes(ProbesOptions),
     /// Play a known pattern of threads and processes, something to trace.
     #[command(hide = true)]
     Workload(WorkloadArguments),
@@ -162,6 +165,13 @@ pub enum DoctorFormat {
     Table,
     /// One JSON object, schema tracer.doctor.v1
     Json,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ProbesOptions {
+    /// What to write
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Table)]
+    pub format: DoctorFormat,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -4,16 +4,16 @@
 
 use crate::{
     audit::{Audit, share},
+    counts::Counts,
     dist::Histogram,
     engine::Facts,
     model::{
         CheckSource, ClockGap, Cpu, CpuSwitches, Doing, Mark, Nanos, NextKind, OffState, Slot,
         Span, SpanSink, Switch, SwitchCount, Syscall, Timestamp, Wait, WaitBegan,
     },
-    report::{Kinds, OffCpu, SystemTotals, Totals},
+    report::{OffCpu, SystemTotals, Totals},
     table::Table,
 };
-use tracer_common::record::next_kind;
 
 /// One thread.
 #[derive(Clone, Debug, Default)]
@@ -56,13 +56,7 @@ pub struct Ledger {
     cpus: Vec<CpuTotals>,
     system: SystemTotals,
     /// By CPU, what it counted by itself: at the beginning and last.
-    counted: Vec<Option<Counted>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Counted {
-    first: (Timestamp, CpuSwitches),
-    last: (Timestamp, CpuSwitches),
+    counted: Counts,
 }
 
 impl Ledger {
@@ -83,16 +77,13 @@ impl Ledger {
             rows: Table::default(),
             cpus: Vec::new(),
             system: SystemTotals::default(),
-            counted: Vec::new(),
+            counted: Counts::default(),
         }
     }
 
     /// The CPUs' own counts go on from where another window left them.
     pub fn go_on_from(&mut self, before: &Ledger) {
-        self.counted = before.counted.clone();
-        for counted in self.counted.iter_mut().flatten() {
-            counted.first = counted.last;
-        }
+        self.counted = before.counted.go_on();
     }
 
     /// The window begins at `at`.
@@ -126,11 +117,7 @@ impl Ledger {
 
     /// Of each CPU that counts by itself, what it did between the first and the last look at it.
     pub fn by_counts(&self) -> impl Iterator<Item = (Cpu, CpuTotals, SystemTotals)> {
-        let counted = (0..).map(Cpu).zip(&self.counted);
-        counted.filter_map(|(cpu, counted)| {
-            let (totals, system) = counted.as_ref()?.growth();
-            Some((cpu, totals, system))
-        })
+        self.counted.growth()
     }
 
     /// The row's life inside the window.
@@ -333,9 +320,13 @@ impl Ledger {
                 row.totals.voluntary += voluntary;
                 row.totals.involuntary += involuntary;
             }
-            Mark::Heal { run, wait } => {
+            Mark::Heal {
+                run,
+                wait,
+                doubtful,
+            } => {
                 if let Some(audit) = &mut row.audit {
-                    audit.heal(run, wait);
+                    audit.heal(run, wait, doubtful);
                 }
                 if begun {
                     row.heal(run, wait);
@@ -435,63 +426,10 @@ impl SpanSink for Ledger {
     }
 
     fn counted(&mut self, cpu: Cpu, at: Timestamp, counted: &CpuSwitches) {
-        let index = usize::from(cpu.0);
-        if index >= self.counted.len() {
-            self.counted.resize(index + 1, None);
-        }
-        let look = (at, *counted);
-        match &mut self.counted[index] {
-            Some(counted) if at > self.from => {
-                if at <= self.to {
-                    counted.last = look;
-                }
-            }
-            place => {
-                *place = Some(Counted {
-                    first: look,
-                    last: look,
-                });
-            }
+        if at <= self.to {
+            self.counted.look(cpu, (at, *counted), at > self.from);
         }
     }
-}
-
-impl Counted {
-    fn growth(&self) -> (CpuTotals, SystemTotals) {
-        let ((from, first), (to, last)) = (self.first, self.last);
-        let less = |of: fn(&CpuSwitches) -> u64| of(&last).saturating_sub(of(&first));
-        // The idle thread that still runs has not been counted yet.
-        let idle = |at: Timestamp, counted: &CpuSwitches| match counted.idle_since_ns {
-            0 => Nanos(counted.idle_ns),
-            since => Nanos(counted.idle_ns) + at.since(Timestamp(since)),
-        };
-        let window = to.since(from);
-        let idle = (idle(to, &last) - idle(from, &first)).min(window);
-        let kind = |kind: u16| less_at(&first.kinds, &last.kinds, kind);
-        let system = SystemTotals {
-            voluntary: less(|counted| counted.voluntary),
-            involuntary: less(|counted| counted.involuntary),
-            from_idle: less(|counted| counted.from_idle),
-            address_space_changes: less(|counted| counted.address_space_changes),
-            kinds: Kinds {
-                same_process: kind(next_kind::SAME_PROCESS),
-                other_process: kind(next_kind::OTHER_PROCESS),
-                kernel_thread: kind(next_kind::KERNEL_THREAD),
-                idle: kind(next_kind::IDLE),
-            },
-        };
-        let totals = CpuTotals {
-            busy: window - idle,
-            idle,
-            switches: system.switches(),
-        };
-        (totals, system)
-    }
-}
-
-fn less_at(first: &[u64; 4], last: &[u64; 4], kind: u16) -> u64 {
-    let at = |counts: &[u64; 4]| counts.get(usize::from(kind)).copied().unwrap_or(0);
-    at(last).saturating_sub(at(first))
 }
 
 impl Row {

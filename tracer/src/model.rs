@@ -457,6 +457,9 @@ pub enum Mark {
     Heal {
         run: Nanos,
         wait: Nanos,
+        /// It waited when the counters were first read: how much of what they gained for that wait is
+        /// older, nobody knows, and none of it is healed.
+        doubtful: bool,
     },
     /// wake + wait of a thread that was woken and now runs.
     Latency {

@@ -79,6 +79,8 @@ pub struct Quality {
     pub reasons: Vec<String>,
     pub lost_records: u64,
     pub lost_switches: u64,
+    /// Switches that records told.
+    pub received_switches: u64,
     /// `None`: this kernel does not tell.
     pub missed_events: Option<u64>,
     pub late_records: u64,
@@ -136,6 +138,9 @@ pub enum KnownError {
     /// The scheduler takes a preempting wake-up's time for the time of the switch that follows:
     /// what runs in between is counted as the preemptor's, and as wait of the preempted.
     KernelStaleClock,
+    /// Not the kernel's: the thread waited when it was first seen, and the end of that wait is lost.
+    /// How much of it lies in the window cannot be told; it is unknown time.
+    BeganBeforeAHole,
 }
 
 /// What tracing cost.

@@ -26,8 +26,6 @@ pub struct Outside {
     pub end_reason: Option<EndReason>,
     /// Records that found no room, from the kernel programs' own counters; `None` before the end.
     pub lost_records: Option<u64>,
-    /// Of these, and of the events missed, the switches.
-    pub lost_switches: Option<u64>,
     /// Records that the kernel programs wrote less those that came: not zero is a fault of ours.
     pub unaccounted: i64,
     /// Times a kernel program was skipped because it already ran on that CPU.
@@ -238,7 +236,8 @@ impl Summary<'_> {
             switches: totals.switches,
         };
         let counts = self.ledger.by_counts().next().is_some();
-        if !facts.narrow && !(self.engine.losses().any() && counts) {
+        let incomplete = facts.narrow || (self.engine.losses().any() && counts);
+        if !incomplete {
             let cpus = self.ledger.cpus();
             return System {
                 totals: Some(*self.ledger.system()),
@@ -257,6 +256,28 @@ impl Summary<'_> {
             }
         }
         System { totals: sum, cpus }
+    }
+
+    /// Switches that the stream told.
+    fn received_switches(&self) -> u64 {
+        self.ledger.cpus().map(|(_, totals)| totals.switches).sum()
+    }
+
+    /// As the threads' own numbers prove. Where all threads are watched the CPUs' counts tell even those
+    /// of threads whose numbers nobody saw again.
+    fn lost_switches(&self) -> u64 {
+        let losses = self.engine.losses();
+        let all: u64 = self
+            .ledger
+            .by_counts()
+            .map(|(_, totals, _)| totals.switches)
+            .sum();
+        if self.engine.facts().narrow || !losses.any() {
+            return losses.switches;
+        }
+        losses
+            .switches
+            .max(all.saturating_sub(self.received_switches()))
     }
 
     fn holes(&self, from: Timestamp) -> Vec<Hole> {
@@ -280,8 +301,8 @@ impl Summary<'_> {
         let losses = self.engine.losses();
         let mut quality = Quality {
             lost_records: self.outside.lost_records.unwrap_or(losses.records),
-            // The kernel's count has those of threads whose numbers nobody saw again.
-            lost_switches: losses.switches.max(self.outside.lost_switches.unwrap_or(0)),
+            lost_switches: self.lost_switches(),
+            received_switches: self.received_switches(),
             missed_events: self.outside.missed_events,
             late_records: self.late,
             holes: losses.holes,

@@ -4,6 +4,8 @@
 pub mod doctor;
 pub mod generate;
 #[cfg(target_os = "linux")]
+pub mod probes;
+#[cfg(target_os = "linux")]
 pub mod run;
 
 use std::io;
@@ -62,8 +64,10 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(options) => run::run(*options),
         #[cfg(target_os = "linux")]
         Command::Doctor(options) => doctor::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Probes(options) => probes::run(&options),
         #[cfg(not(target_os = "linux"))]
-        Command::Run(_) | Command::Doctor(_) => Err(Failure::Refused(
+        Command::Run(_) | Command::Doctor(_) | Command::Probes(_) => Err(Failure::Refused(
             "trace the scheduler: only Linux can be traced; run tracer there".to_owned(),
         )
         .into()),

@@ -11,7 +11,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep_until},
 };
-use tracer_common::{counters::Probe, record::kind};
+use tracer_common::record::kind;
 
 use crate::{
     audit::Tolerance,
@@ -201,7 +201,7 @@ async fn observe(
             {
                 pipeline.advance(intervals.next);
                 let outside = Outside {
-                    missed_events: session.missed().map(|missed| missed.events),
+                    missed_events: session.missed(),
                     ..Outside::default()
                 };
                 if let Some(mut report) = pipeline.interval_report(intervals.next, &outside) {
@@ -277,13 +277,10 @@ async fn observe(
         let outside = Outside {
             end_reason: Some(end_reason),
             lost_records: Some(counted.lost()),
-            lost_switches: Some(
-                counted.of(Probe::Switch).lost + missed.unwrap_or_default().switches,
-            ),
             unaccounted: counted.records() as i64
                 - counted.lost() as i64
                 - session.received() as i64,
-            missed_events: missed.map(|missed| missed.events),
+            missed_events: missed,
         };
         let mut report = pipeline.finish(ended, &outside);
         report.window.started = Some(started.to_string());
@@ -417,9 +414,10 @@ fn watch_target(session: &mut Session, settings: &Settings) -> anyhow::Result<()
     Ok(())
 }
 
-/// What each CPU has counted, for the point `at`, which is now.
+/// What each CPU has counted, for the edge `at`, which is now: just before it, as what happens at an edge
+/// belongs to what follows.
 fn push_counts(session: &Session, pipeline: &mut Pipeline, at: Timestamp) -> anyhow::Result<()> {
-    for record in session.cpu_records(at.0).map_err(Failure::from)? {
+    for record in session.cpu_records(at.0 - 1).map_err(Failure::from)? {
         pipeline.push(&record);
     }
     Ok(())

@@ -24,6 +24,8 @@ pub struct Losses {
     pub records: u64,
     /// Switches of some thread that its own numbers prove and no record told.
     pub switches: u64,
+    /// What is missing from now on is after the window.
+    closed: bool,
     /// How many holes there are; the longest of them are in `longest`.
     pub holes: u64,
     pub longest: Vec<Hole>,
@@ -43,6 +45,18 @@ impl Losses {
         self.switches = 0;
         self.holes = 0;
         self.longest.clear();
+    }
+
+    /// The window ends. What was missing before is known by now: the last look told.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Switches of a thread are missing.
+    pub fn switches(&mut self, missing: u64) {
+        if !self.closed {
+            self.switches += missing;
+        }
     }
 
     pub fn heard(&mut self, cpu: Cpu, at: Timestamp) {
@@ -72,7 +86,7 @@ impl Losses {
         };
         self.records += records;
         let from = self.heard.get(usize::from(cpu.0)).copied();
-        if let (Some(from), true) = (from, records > 0) {
+        if let (Some(from), true) = (from, records > 0 && !self.closed) {
             self.hole(Hole {
                 cpu,
                 from,

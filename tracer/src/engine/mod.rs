@@ -146,7 +146,7 @@ impl Engine {
             What::Seen(info) => self.on_seen(at, info, sink),
             What::SeenAtEnd(info) => self.on_seen_at_end(at, info, sink),
             What::WindowBegin => self.on_window_begin(at),
-            What::WindowEnd => {}
+            What::WindowEnd => self.losses.close(),
         }
     }
 
@@ -186,6 +186,7 @@ impl Engine {
             if lossy {
                 thread.believe_the_end(sink);
             }
+            // The last look counted these: inside the window, however late it is known.
             losses.switches += thread.finish(at, sink);
         }
         for (slot, ended) in died {
@@ -271,7 +272,7 @@ impl Engine {
             threads, oddities, ..
         } = self;
         let departure = threads[prev].switch_out(at, cpu, switch, oddities, sink);
-        self.losses.switches += departure.lost;
+        self.losses.switches(departure.lost);
         let (voluntary, involuntary) = (departure.voluntary, departure.involuntary);
         let is_idle = switch.prev.tid == 0;
         if !is_idle {
@@ -328,7 +329,7 @@ impl Engine {
         if let Some(waking) = switch.next_waking {
             thread.waking(waking);
         }
-        losses.switches += thread.switch_in(at, cpu, switch, oddities, sink);
+        losses.switches(thread.switch_in(at, cpu, switch, oddities, sink));
     }
 
     /// The thread on one side of a switch. A key that came to another tid names another thread,
@@ -359,7 +360,7 @@ impl Engine {
         let thread = &mut self.threads[slot];
         thread.vanished();
         thread.believe_the_end(sink);
-        self.losses.switches += thread.finish(at, sink);
+        self.losses.switches(thread.finish(at, sink));
         sink.mark(slot, at, &Mark::Died);
         self.tasks.died(slot, at);
     }

@@ -11,7 +11,10 @@ use tracer_common::{
     record::{Switch, Thread},
 };
 
-use super::session::{Session, program};
+use super::{
+    probes,
+    session::{Session, program},
+};
 
 /// Sums over all CPUs since the probes were attached, by [`Probe`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +88,17 @@ impl Prices {
     }
 }
 
+/// A program as this kernel has it.
+#[derive(Clone, Debug)]
+pub struct Size {
+    pub name: &'static str,
+    /// Instructions the verifier went through; `None` before 5.16.
+    pub verified_instructions: Option<u32>,
+    pub translated_bytes: Option<u32>,
+    /// 0 without a JIT.
+    pub jited_bytes: u32,
+}
+
 /// Passes over all programs; the fastest counts: whatever else the machine does only adds.
 const PASSES: usize = 7;
 /// Rounds of a loop, as far as the ring has room for what they write.
@@ -99,6 +113,20 @@ const BIRTH: &str = "calibrate_newtask";
 const CALL: &str = "calibrate_call";
 
 impl Session {
+    /// Of each loaded probe.
+    pub fn sizes(&self) -> Vec<Size> {
+        let of = |probe: &probes::Probe| {
+            let info = self.ebpf.program(probe.name)?.info().ok()?;
+            Some(Size {
+                name: probe.name,
+                verified_instructions: info.verified_instruction_count(),
+                translated_bytes: info.size_translated(),
+                jited_bytes: info.size_jitted(),
+            })
+        };
+        probes::PROBES.iter().filter_map(of).collect()
+    }
+
     /// Runs the bodies of the probes in a loop on this thread, before they are attached. What they write
     /// is thrown away.
     ///
@@ -165,7 +193,7 @@ impl Session {
 
     /// Nanoseconds a round of the loop in program `name`, which writes a record of `size` each time.
     fn run(&mut self, name: &str, size: usize) -> Result<f64, String> {
-        let rounds = self.room_for(size).min(ROUNDS).max(1);
+        let rounds = self.room_for(size).clamp(1, ROUNDS);
         let program: &mut RawTracePoint =
             program(&mut self.ebpf, name).map_err(|error| error.to_string())?;
         let mut options = RawTracePointRunOptions::new();

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod cgroup;
 pub mod cost;
+pub mod counts;
 mod diagnostics;
 pub mod fields;
 pub mod host;
@@ -12,3 +13,4 @@ pub mod procfs;
 pub mod raw;
 pub mod ring;
 pub mod session;
+mod snapshot;

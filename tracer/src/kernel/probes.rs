@@ -17,9 +17,6 @@ const fn required(name: &'static str) -> Probe {
     }
 }
 
-/// The one whose misses are switches.
-pub const SWITCH: &str = "sched_switch";
-
 pub const PROBES: &[Probe] = &[
     required("task_newtask"),
     Probe {
@@ -36,7 +33,7 @@ pub const PROBES: &[Probe] = &[
     required("sched_migrate_task"),
     required("sched_wakeup_new"),
     required("sched_waking"),
-    required(SWITCH),
+    required("sched_switch"),
 ];
 
 /// The iterator program, and the iterator it belongs to.

@@ -2,13 +2,11 @@
 //!
 //! In: what preflight found. Out: records as bytes, and counters. Never sees an event.
 
-use std::error::Error;
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use aya::{
     EbpfLoader,
-    maps::{ArrayOfMaps, MapData, PerCpuArray, PerCpuValues, RingBuf},
+    maps::{ArrayOfMaps, MapData, PerCpuArray, RingBuf},
     programs::{
         BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun as _,
         tp_btf::BtfTracePointLink,
@@ -16,8 +14,8 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    counters::{Counters, CpuSwitches, Probe, WATCH_BLOCKS},
-    record::{self, Header, Thread, kind, thread_flags},
+    counters::WATCH_BLOCKS,
+    record::{Header, kind},
     settings::{feature, global},
 };
 
@@ -25,10 +23,11 @@ use super::{
     btf::Btf,
     cgroup::Hierarchy,
     cost::{Counted, Prices},
+    counts::{CountersPod, CpuSwitchesPod},
     diagnostics::Diagnostics,
     fields::Fields,
     preflight::{Refusal, refused_by_kernel},
-    probes::{LOOK, PROBES, SNAPSHOT, SWITCH, WATCH},
+    probes::{LOOK, PROBES, SNAPSHOT, WATCH},
     ring::{self, Rings},
 };
 use crate::{engine::Facts, model::Cpu};
@@ -67,33 +66,19 @@ pub struct Session {
     pub(super) ebpf: aya::Ebpf,
     links: Vec<BtfTracePointLink>,
     rings: Rings,
-    counters: PerCpuArray<MapData, CountersPod>,
-    switches: PerCpuArray<MapData, CpuSwitchesPod>,
+    pub(super) counters: PerCpuArray<MapData, CountersPod>,
+    pub(super) switches: PerCpuArray<MapData, CpuSwitchesPod>,
     /// Records taken out of the rings, announcements of losses aside.
     received: u64,
     /// What was counted while nobody was traced.
-    before: Counted,
+    pub(super) before: Counted,
     buffer: u64,
     logger: Option<EbpfLogger<Diagnostics>>,
     facts: Facts,
     prices: Result<Prices, String>,
     /// The kernel keeps them as long as this is open.
-    statistics: Option<OwnedFd>,
+    pub(super) statistics: Option<OwnedFd>,
 }
-
-/// [`Counters`] for aya.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct CountersPod(Counters);
-// SAFETY: u64s, no padding, every bit pattern is valid.
-unsafe impl aya::Pod for CountersPod {}
-
-/// [`CpuSwitches`] for aya.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct CpuSwitchesPod(CpuSwitches);
-// SAFETY: u64s, no padding, every bit pattern is valid.
-unsafe impl aya::Pod for CpuSwitchesPod {}
 
 impl Session {
     /// Loads; nothing is attached yet. Inside a tokio runtime only.
@@ -251,50 +236,6 @@ impl Session {
         self.received
     }
 
-    /// Every thread, as records of `kind` (`THREAD` or `THREAD_END`): read by an iterator, not
-    /// through the rings. A thread that was being switched is read again.
-    pub fn snapshot(&mut self, kind: u16) -> Result<Snapshot, Refusal> {
-        let mut snapshot = Snapshot::default();
-        // A thread is torn for microseconds of its life; one pass takes a millisecond and more.
-        for _ in 0..PASSES {
-            snapshot.merge(&self.iterate()?);
-            if snapshot.torn().next().is_none() {
-                break;
-            }
-        }
-        for record in snapshot.records.chunks_exact_mut(size_of::<Thread>()) {
-            record[KIND..KIND + 2].copy_from_slice(&kind.to_ne_bytes());
-        }
-        Ok(snapshot)
-    }
-
-    pub fn counted(&self) -> Result<Counted, Refusal> {
-        let mut counted = Counted::default();
-        for (index, sum) in (0..).zip(&mut counted.probes) {
-            let values: PerCpuValues<CountersPod> = self
-                .counters
-                .get(&index, 0)
-                .map_err(|error| refused_by_kernel("read the counters", &error))?;
-            for CountersPod(one) in values.iter() {
-                sum.events += one.events;
-                sum.records += one.records;
-                sum.noted += one.noted;
-                sum.lost += one.lost;
-            }
-        }
-        counted.probes[Probe::Switch as usize].events = self
-            .cpu_switches()?
-            .map(|(_, one)| one.voluntary + one.involuntary + one.from_idle)
-            .sum();
-        Ok(counted.since(&self.before))
-    }
-
-    /// What has been counted so far is none of the trace's.
-    pub(super) fn forget_counts(&mut self) {
-        self.before = Counted::default();
-        self.before = self.counted().unwrap_or_default();
-    }
-
     /// How many records of `size` fit into a ring, with room to spare.
     pub(super) fn room_for(&self, size: usize) -> u64 {
         self.buffer / 2 / (size as u64 + 8)
@@ -304,159 +245,14 @@ impl Session {
         while !self.rings.drain(|_| ()).complete {}
     }
 
-    /// What each CPU has counted.
-    fn cpu_switches(&self) -> Result<impl Iterator<Item = (u16, CpuSwitches)>, Refusal> {
-        let values: PerCpuValues<CpuSwitchesPod> = self
-            .switches
-            .get(&0, 0)
-            .map_err(|error| refused_by_kernel("read the counts of the CPUs", &error))?;
-        let all: Vec<CpuSwitches> = values.iter().map(|CpuSwitchesPod(one)| *one).collect();
-        Ok((0..).zip(all))
-    }
-
-    /// The same as records for the point `at_ns`.
-    pub fn cpu_records(&self, at_ns: u64) -> Result<Vec<[u8; CPU_RECORD]>, Refusal> {
-        let record = |(cpu, one): (u16, CpuSwitches)| {
-            let mut bytes = [0; CPU_RECORD];
-            bytes[..HEADER].copy_from_slice(&edge(kind::CPU_SWITCHES, at_ns));
-            bytes[10..12].copy_from_slice(&(CPU_RECORD as u16).to_ne_bytes());
-            bytes[12..14].copy_from_slice(&cpu.to_ne_bytes());
-            let [first, second, third, fourth] = one.kinds;
-            let fields = [
-                one.voluntary,
-                one.involuntary,
-                one.from_idle,
-                one.address_space_changes,
-                first,
-                second,
-                third,
-                fourth,
-                one.idle_ns,
-                one.idle_since_ns,
-            ];
-            for (place, field) in bytes[HEADER..].chunks_exact_mut(8).zip(fields) {
-                place.copy_from_slice(&field.to_ne_bytes());
-            }
-            bytes
-        };
-        Ok(self.cpu_switches()?.map(record).collect())
-    }
-
-    /// How often a program was skipped because it already ran on that CPU; `None` on kernels that
-    /// do not tell (before 5.12).
-    pub fn missed(&mut self) -> Option<Missed> {
-        let mut missed = Missed::default();
-        for probe in PROBES {
-            let program: &mut BtfTracePoint = program(&mut self.ebpf, probe.name).ok()?;
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
-            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-            let one = line.trim().parse::<u64>().ok()?;
-            missed.events += one;
-            if probe.name == SWITCH {
-                missed.switches += one;
-            }
-        }
-        Some(missed)
-    }
-
-    /// What the kernel's statistics say that the probes took so far; `None` where it keeps none.
-    pub fn run_time_ns(&self) -> Option<f64> {
-        self.statistics.as_ref()?;
-        let mut sum = 0;
-        for probe in PROBES {
-            let info = self.ebpf.program(probe.name)?.info().ok()?;
-            sum += info.run_time().as_nanos();
-        }
-        Some(sum as f64)
-    }
-
     /// From the return on nothing is added to the rings; what is in them can still be drained.
     pub fn detach(&mut self) {
         self.links.clear();
     }
-
-    fn iterate(&mut self) -> Result<Vec<u8>, Refusal> {
-        let refused =
-            |error: &(dyn Error + 'static)| refused_by_kernel("iterate over all threads", error);
-        let program: &mut Iter = program(&mut self.ebpf, SNAPSHOT.0)?;
-        let link = program.attach().map_err(|error| refused(&error))?;
-        let link = program.take_link(link).map_err(|error| refused(&error))?;
-        let mut file = link.into_file().map_err(|error| refused(&error))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(|error| refused(&error))?;
-        Ok(bytes)
-    }
 }
-
-/// Runs of programs that were skipped because they already ran on that CPU.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Missed {
-    pub events: u64,
-    pub switches: u64,
-}
-
-/// Passes of the iterator before a torn entry is taken as it is, and not used as evidence.
-const PASSES: usize = 5;
 
 const HEADER: usize = size_of::<Header>();
-pub const CPU_RECORD: usize = size_of::<record::CpuSwitches>();
 const KIND: usize = std::mem::offset_of!(Header, kind);
-const FLAGS: usize = std::mem::offset_of!(Header, flags);
-const TASK: usize = std::mem::offset_of!(Thread, task);
-
-/// `record::Thread`s, one after another.
-#[derive(Default)]
-pub struct Snapshot {
-    records: Vec<u8>,
-}
-
-impl Snapshot {
-    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
-        self.records.chunks_exact(size_of::<Thread>())
-    }
-
-    /// Of watched threads only: of the others no switch will be told.
-    pub fn watched(&self) -> impl Iterator<Item = &[u8]> {
-        self.records()
-            .filter(|record| flags_of(record) & thread_flags::UNWATCHED == 0)
-    }
-
-    /// The first pass is taken whole; later ones replace torn entries.
-    fn merge(&mut self, pass: &[u8]) {
-        if self.records.is_empty() {
-            self.records = pass.to_vec();
-            return;
-        }
-        let task = |record: &[u8]| <[u8; 8]>::try_from(&record[TASK..TASK + 8]).ok();
-        let torn: Vec<usize> = self.torn().collect();
-        for index in torn {
-            let at = index * size_of::<Thread>();
-            let old = &self.records[at..at + size_of::<Thread>()];
-            let new = pass
-                .chunks_exact(size_of::<Thread>())
-                .find(|new| task(new) == task(old));
-            if let Some(new) = new {
-                self.records[at..at + size_of::<Thread>()].copy_from_slice(new);
-            }
-        }
-    }
-
-    fn torn(&self) -> impl Iterator<Item = usize> {
-        let is_torn = |record: &[u8]| flags_of(record) & thread_flags::TORN != 0;
-        (0..)
-            .zip(self.records())
-            .filter(move |(_, record)| is_torn(record))
-            .map(|(index, _)| index)
-    }
-}
-
-fn flags_of(record: &[u8]) -> u16 {
-    u16::from_ne_bytes([record[FLAGS], record[FLAGS + 1]])
-}
 
 /// An edge of the window, as a record of the stream.
 pub fn edge(kind: u16, at_ns: u64) -> [u8; HEADER] {

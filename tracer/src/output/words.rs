@@ -48,6 +48,7 @@ pub fn known_error(error: KnownError) -> &'static str {
         KnownError::KernelCountedSleep => "kernel_counted_sleep",
         KnownError::KernelMissedWait => "kernel_missed_wait",
         KnownError::KernelStaleClock => "kernel_stale_clock",
+        KnownError::BeganBeforeAHole => "began_before_a_hole",
     }
 }
 

@@ -70,6 +70,7 @@ pub fn delayed_dequeue(options: &WorkloadOptions) -> anyhow::Result<()> {
     };
     let hog = Hog::start(here)?;
     let (asleep, moves) = mpsc::channel();
+    let (moving, moved) = mpsc::channel::<()>();
     let sleeper = spawn("sleeper", move || {
         sched::pin(None, here)?;
         let tid = rustix::thread::gettid();
@@ -82,6 +83,9 @@ pub fn delayed_dequeue(options: &WorkloadOptions) -> anyhow::Result<()> {
             asleep.send(tid).context("tell the mover")?;
             thread::sleep(SLEEP);
         }
+        drop(asleep);
+        // On a busy machine the mover is late: it must find this thread alive. It says nothing, it ends.
+        let _ = moved.recv();
         anyhow::Ok(())
     })?;
     let mover = spawn("mover", move || {
@@ -91,6 +95,7 @@ pub fn delayed_dequeue(options: &WorkloadOptions) -> anyhow::Result<()> {
             sched::pin(Some(tid), there)?;
             sched::pin(Some(tid), here)?;
         }
+        drop(moving);
         anyhow::Ok(())
     })?;
     let results = [join(sleeper)?, join(mover)?];

@@ -182,6 +182,7 @@ fn check_quality(found: &mut Found<'_>) {
             "kernel_counted_sleep",
             "kernel_missed_wait",
             "kernel_stale_clock",
+            "began_before_a_hole",
         ]
         .iter()
         .any(|known| reason == known)

@@ -175,6 +175,12 @@ impl Thread {
         } else {
             wait.min(self.hole_since - run)
         };
-        sink.mark(self.slot, at, &Mark::Heal { run, wait });
+        let doubtful = self.base_in_wait;
+        let heal = Mark::Heal {
+            run,
+            wait,
+            doubtful,
+        };
+        sink.mark(self.slot, at, &heal);
     }
 }

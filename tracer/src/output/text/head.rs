@@ -157,6 +157,7 @@ fn mismatches(quality: &Quality) -> Vec<String> {
         KnownError::KernelCountedSleep,
         KnownError::KernelMissedWait,
         KnownError::KernelStaleClock,
+        KnownError::BeganBeforeAHole,
     ] {
         let found = of(Some(reason));
         match found.as_slice() {
@@ -181,6 +182,9 @@ fn mismatch(mismatch: &Mismatch) -> String {
         Some(KnownError::KernelCountedSleep) => "it counted a sleep",
         Some(KnownError::KernelMissedWait) => "it missed a wait",
         Some(KnownError::KernelStaleClock) => "it went by a stale clock",
+        Some(KnownError::BeganBeforeAHole) => {
+            "its end is lost, and its beginning is before the window"
+        }
         None => "NOT EXPLAINED",
     };
     format!(

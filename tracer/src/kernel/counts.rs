@@ -1,0 +1,130 @@
+//! What the kernel programs have counted beside the stream.
+//!
+//! In: maps and the kernel's own figures of the programs. Out: numbers, and records of them. Never sees an
+//! event.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use aya::{maps::PerCpuValues, programs::BtfTracePoint};
+use tracer_common::{
+    counters::{Counters, CpuSwitches, Probe},
+    record::{self, Header, kind},
+};
+
+use super::{
+    cost::Counted,
+    preflight::{Refusal, refused_by_kernel},
+    probes::PROBES,
+    session::{Session, edge, program},
+};
+
+/// [`Counters`] for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct CountersPod(Counters);
+// SAFETY: u64s, no padding, every bit pattern is valid.
+unsafe impl aya::Pod for CountersPod {}
+
+/// [`CpuSwitches`] for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct CpuSwitchesPod(CpuSwitches);
+// SAFETY: u64s, no padding, every bit pattern is valid.
+unsafe impl aya::Pod for CpuSwitchesPod {}
+
+const HEADER: usize = size_of::<Header>();
+const CPU_RECORD: usize = size_of::<record::CpuSwitches>();
+
+impl Session {
+    pub fn counted(&self) -> Result<Counted, Refusal> {
+        let mut counted = Counted::default();
+        for (index, sum) in (0..).zip(&mut counted.probes) {
+            let values: PerCpuValues<CountersPod> = self
+                .counters
+                .get(&index, 0)
+                .map_err(|error| refused_by_kernel("read the counters", &error))?;
+            for CountersPod(one) in values.iter() {
+                sum.events += one.events;
+                sum.records += one.records;
+                sum.noted += one.noted;
+                sum.lost += one.lost;
+            }
+        }
+        counted.probes[Probe::Switch as usize].events = self
+            .cpu_switches()?
+            .map(|(_, one)| one.voluntary + one.involuntary + one.from_idle)
+            .sum();
+        Ok(counted.since(&self.before))
+    }
+
+    /// What has been counted so far is none of the trace's.
+    pub(super) fn forget_counts(&mut self) {
+        self.before = Counted::default();
+        self.before = self.counted().unwrap_or_default();
+    }
+
+    /// What each CPU has counted.
+    fn cpu_switches(&self) -> Result<impl Iterator<Item = (u16, CpuSwitches)>, Refusal> {
+        let values: PerCpuValues<CpuSwitchesPod> = self
+            .switches
+            .get(&0, 0)
+            .map_err(|error| refused_by_kernel("read the counts of the CPUs", &error))?;
+        let all: Vec<CpuSwitches> = values.iter().map(|CpuSwitchesPod(one)| *one).collect();
+        Ok((0..).zip(all))
+    }
+
+    /// The same as records for the point `at_ns`.
+    pub fn cpu_records(&self, at_ns: u64) -> Result<Vec<[u8; CPU_RECORD]>, Refusal> {
+        let record = |(cpu, one): (u16, CpuSwitches)| {
+            let mut bytes = [0; CPU_RECORD];
+            bytes[..HEADER].copy_from_slice(&edge(kind::CPU_SWITCHES, at_ns));
+            bytes[10..12].copy_from_slice(&(CPU_RECORD as u16).to_ne_bytes());
+            bytes[12..14].copy_from_slice(&cpu.to_ne_bytes());
+            let [first, second, third, fourth] = one.kinds;
+            let fields = [
+                one.voluntary,
+                one.involuntary,
+                one.from_idle,
+                one.address_space_changes,
+                first,
+                second,
+                third,
+                fourth,
+                one.idle_ns,
+                one.idle_since_ns,
+            ];
+            for (place, field) in bytes[HEADER..].chunks_exact_mut(8).zip(fields) {
+                place.copy_from_slice(&field.to_ne_bytes());
+            }
+            bytes
+        };
+        Ok(self.cpu_switches()?.map(record).collect())
+    }
+
+    /// How often a program was skipped because it already ran on that CPU; `None` on kernels that
+    /// do not tell (before 5.12).
+    pub fn missed(&mut self) -> Option<u64> {
+        let mut sum = 0;
+        for probe in PROBES {
+            let program: &mut BtfTracePoint = program(&mut self.ebpf, probe.name).ok()?;
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+            sum += line.trim().parse::<u64>().ok()?;
+        }
+        Some(sum)
+    }
+
+    /// What the kernel's statistics say that the probes took so far; `None` where it keeps none.
+    pub fn run_time_ns(&self) -> Option<f64> {
+        self.statistics.as_ref()?;
+        let mut sum = 0;
+        for probe in PROBES {
+            let info = self.ebpf.program(probe.name)?.info().ok()?;
+            sum += info.run_time().as_nanos();
+        }
+        Some(sum as f64)
+    }
+}

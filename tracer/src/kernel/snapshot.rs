@@ -1,0 +1,104 @@
+//! Every thread as an iterator over all of them sees it: not through the rings.
+//!
+//! In: nothing but the kernel. Out: records as bytes. Never sees an event.
+
+use std::error::Error;
+use std::io::Read as _;
+
+use aya::programs::Iter;
+use tracer_common::record::{Header, Thread, thread_flags};
+
+use super::{
+    preflight::{Refusal, refused_by_kernel},
+    probes::SNAPSHOT,
+    session::{Session, program},
+};
+
+/// Passes of the iterator before a torn entry is taken as it is, and not used as evidence.
+const PASSES: usize = 5;
+
+const KIND: usize = std::mem::offset_of!(Header, kind);
+const FLAGS: usize = std::mem::offset_of!(Header, flags);
+const TASK: usize = std::mem::offset_of!(Thread, task);
+
+impl Session {
+    /// Every thread, as records of `kind` (`THREAD` or `THREAD_END`): read by an iterator, not
+    /// through the rings. A thread that was being switched is read again.
+    pub fn snapshot(&mut self, kind: u16) -> Result<Snapshot, Refusal> {
+        let mut snapshot = Snapshot::default();
+        // A thread is torn for microseconds of its life; one pass takes a millisecond and more.
+        for _ in 0..PASSES {
+            snapshot.merge(&self.iterate()?);
+            if snapshot.torn().next().is_none() {
+                break;
+            }
+        }
+        for record in snapshot.records.chunks_exact_mut(size_of::<Thread>()) {
+            record[KIND..KIND + 2].copy_from_slice(&kind.to_ne_bytes());
+        }
+        Ok(snapshot)
+    }
+
+    fn iterate(&mut self) -> Result<Vec<u8>, Refusal> {
+        let refused =
+            |error: &(dyn Error + 'static)| refused_by_kernel("iterate over all threads", error);
+        let program: &mut Iter = program(&mut self.ebpf, SNAPSHOT.0)?;
+        let link = program.attach().map_err(|error| refused(&error))?;
+        let link = program.take_link(link).map_err(|error| refused(&error))?;
+        let mut file = link.into_file().map_err(|error| refused(&error))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(|error| refused(&error))?;
+        Ok(bytes)
+    }
+}
+
+/// `record::Thread`s, one after another.
+#[derive(Default)]
+pub struct Snapshot {
+    records: Vec<u8>,
+}
+
+impl Snapshot {
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.chunks_exact(size_of::<Thread>())
+    }
+
+    /// Of watched threads only: of the others no switch will be told.
+    pub fn watched(&self) -> impl Iterator<Item = &[u8]> {
+        self.records()
+            .filter(|record| flags_of(record) & thread_flags::UNWATCHED == 0)
+    }
+
+    /// The first pass is taken whole; later ones replace torn entries.
+    fn merge(&mut self, pass: &[u8]) {
+        if self.records.is_empty() {
+            self.records = pass.to_vec();
+            return;
+        }
+        let task = |record: &[u8]| <[u8; 8]>::try_from(&record[TASK..TASK + 8]).ok();
+        let torn: Vec<usize> = self.torn().collect();
+        for index in torn {
+            let at = index * size_of::<Thread>();
+            let old = &self.records[at..at + size_of::<Thread>()];
+            let new = pass
+                .chunks_exact(size_of::<Thread>())
+                .find(|new| task(new) == task(old));
+            if let Some(new) = new {
+                self.records[at..at + size_of::<Thread>()].copy_from_slice(new);
+            }
+        }
+    }
+
+    fn torn(&self) -> impl Iterator<Item = usize> {
+        let is_torn = |record: &[u8]| flags_of(record) & thread_flags::TORN != 0;
+        (0..)
+            .zip(self.records())
+            .filter(move |(_, record)| is_torn(record))
+            .map(|(index, _)| index)
+    }
+}
+
+fn flags_of(record: &[u8]) -> u16 {
+    u16::from_ne_bytes([record[FLAGS], record[FLAGS + 1]])
+}
