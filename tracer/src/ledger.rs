@@ -29,7 +29,33 @@ pub struct Row {
     holes: (Nanos, Nanos),
     /// The thread lived at some time in the window.
     pub present: bool,
-    life: Option<(Timestamp, Option<Timestamp>)>,
+    life: Life,
+}
+
+/// From birth, or first sight, to death.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    born: Timestamp,
+    died: Timestamp,
+}
+
+impl Default for Life {
+    /// Not yet, and never.
+    fn default() -> Life {
+        Life {
+            born: Timestamp(u64::MAX),
+            died: Timestamp(u64::MAX),
+        }
+    }
+}
+
+impl Life {
+    #[inline]
+    fn begin(&mut self, at: Timestamp) {
+        if self.born == Timestamp(u64::MAX) {
+            self.born = at;
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,12 +131,8 @@ impl Ledger {
 
     /// The row's life inside the window.
     pub fn lifetime(&self, row: &Row) -> Nanos {
-        let Some((born, died)) = row.life else {
-            return Nanos::ZERO;
-        };
-        died.unwrap_or(self.to)
-            .min(self.to)
-            .since(born.max(self.from))
+        let Life { born, died } = row.life;
+        died.min(self.to).since(born.max(self.from))
     }
 
     fn has_begun(&self) -> bool {
@@ -229,9 +251,7 @@ impl Ledger {
     fn begin_span(&mut self, span: &Span) -> (&mut Row, Option<(Nanos, bool)>) {
         let visible = self.visible(span.from, span.to, span.open);
         let row = self.row_mut(span.slot);
-        if row.life.is_none() {
-            row.life = Some((span.from, None));
-        }
+        row.life.begin(span.from);
         row.present |= visible.is_some();
         (row, visible)
     }
@@ -280,13 +300,14 @@ impl Ledger {
         let row = self.row_mut(slot);
         match *mark {
             Mark::Born => {
-                row.life = Some((at, None));
+                row.life = Life {
+                    born: at,
+                    ..Life::default()
+                };
                 row.present |= inside;
             }
             Mark::Died => {
-                if let Some((_, died)) = &mut row.life {
-                    *died = Some(at);
-                }
+                row.life.died = at;
             }
             Mark::Baseline(base) => {
                 if audits {
