@@ -366,13 +366,10 @@ fn a_thread_is_described_alike_at_birth_and_by_the_iterator() {
     use thread_flags as f;
     let flags = f::CGROUP | f::QUEUED | f::SYSCALL | f::STEAL;
     let info = expected;
-    assert_eq!(
-        decoded(&a_thread(kind::THREAD, flags, 0)),
-        What::Seen(info.clone())
-    );
+    assert_eq!(decoded(&a_thread(kind::THREAD, flags, 0)), What::Seen(info));
     assert_eq!(
         decoded(&a_thread(kind::THREAD_END, flags, 0)),
-        What::SeenAtEnd(info.clone())
+        What::SeenAtEnd(info)
     );
     assert_eq!(
         decoded(&a_thread(kind::NEWTASK, flags, 0)),

@@ -2,6 +2,8 @@
 //!
 //! In: spans and marks. Out: rows. Must not know: names, processes, what is shown.
 
+mod both;
+
 use crate::{
     audit::{Audit, share},
     dist::Histogram,
@@ -13,6 +15,8 @@ use crate::{
     report::{OffCpu, SystemTotals, Totals},
     table::Table,
 };
+
+pub use both::Both;
 
 /// One thread.
 #[derive(Clone, Debug, Default)]
@@ -474,40 +478,5 @@ fn keep(histogram: &mut Histogram, length: Nanos, whole: bool, at: Timestamp) {
         histogram.record(length, at);
     } else {
         histogram.clip();
-    }
-}
-
-/// Spans for two ledgers at once.
-pub struct Both<'a>(pub &'a mut Ledger, pub &'a mut Ledger);
-
-impl SpanSink for Both<'_> {
-    #[inline]
-    fn span(&mut self, span: &Span) {
-        self.0.span(span);
-        self.1.span(span);
-    }
-
-    #[inline]
-    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
-        self.0.mark(slot, at, mark);
-        self.1.mark(slot, at, mark);
-    }
-
-    #[inline]
-    fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
-        self.0.cpu(cpu, from, to, idle);
-        self.1.cpu(cpu, from, to, idle);
-    }
-
-    #[inline]
-    fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
-        self.0.switch(cpu, at, switch, counted);
-        self.1.switch(cpu, at, switch, counted);
-    }
-
-    #[inline]
-    fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
-        self.0.unseen(at, counted);
-        self.1.unseen(at, counted);
     }
 }

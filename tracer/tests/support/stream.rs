@@ -186,7 +186,7 @@ impl Machine {
         for _ in 0..shape.variety {
             let magnitude = machine.draw(5);
             let step = shape.record_every_ns;
-            let length = step / 2 + machine.draw(step / 4 + 1) + (step / 16 << magnitude);
+            let length = step / 2 + machine.draw(step / 4 + 1) + ((step / 16) << magnitude);
             machine.lengths.push(length / shape.cpus as u64 + 1);
         }
         machine
