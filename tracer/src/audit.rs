@@ -13,7 +13,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Audit {
     from: Timestamp,
-    base: Counters,
+    /// Of what is compared as a growth: run time and wait.
+    base: (Nanos, Nanos),
     sums: Sums,
     /// Once for each thread, at its end or the stream's: not a part of what every thread holds all along.
     outcome: Option<Box<Outcome>>,
@@ -22,6 +23,7 @@ pub struct Audit {
 /// Since the baseline.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
+    /// As the kernel counts: from the beginning.
     voluntary: u64,
     involuntary: u64,
     /// Net of what the kernel does not count.
@@ -63,8 +65,12 @@ impl Audit {
     pub fn new(from: Timestamp, base: Counters) -> Audit {
         Audit {
             from,
-            base,
-            sums: Sums::default(),
+            base: (base.sum_exec, base.run_delay),
+            sums: Sums {
+                voluntary: base.nvcsw,
+                involuntary: base.nivcsw,
+                ..Sums::default()
+            },
             outcome: None,
         }
     }
@@ -145,12 +151,12 @@ impl Audit {
         };
         let outcome = Outcome {
             source,
-            voluntary: less(counters.nvcsw, self.base.nvcsw, sums.voluntary),
-            involuntary: less(counters.nivcsw, self.base.nivcsw, sums.involuntary),
-            run: less(counters.sum_exec.0, self.base.sum_exec.0, sums.run.0),
+            voluntary: less(counters.nvcsw, 0, sums.voluntary),
+            involuntary: less(counters.nivcsw, 0, sums.involuntary),
+            run: less(counters.sum_exec.0, self.base.0.0, sums.run.0),
             wait: less(
                 counters.run_delay.0,
-                self.base.run_delay.0 + sums.wait_before.0,
+                self.base.1.0 + sums.wait_before.0,
                 sums.wait.0,
             ),
             sums,

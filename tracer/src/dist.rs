@@ -182,8 +182,9 @@ impl Buckets {
             .min()
             .map_or(bucket, |least| least.min(bucket));
         let high = buckets.max().map_or(bucket, |most| most.max(bucket));
-        let first = low - low % MAGNITUDE;
-        let length = high - high % MAGNITUDE + MAGNITUDE - first;
+        // One more on either side: what is rarer than all so far is mostly a little longer or shorter.
+        let first = (low - low % MAGNITUDE).saturating_sub(MAGNITUDE);
+        let length = high - high % MAGNITUDE + 2 * MAGNITUDE - first;
         let large = in_use.iter().any(|&(_, count)| count >= u16::MAX.into());
         *self = if large {
             let counts = filled(first, length, &in_use);

@@ -2,6 +2,8 @@
 //!
 //! In: spans and marks. Out: rows. Must not know: names, processes, what is shown.
 
+mod both;
+
 use crate::{
     audit::{Audit, share},
     counts::Counts,
@@ -14,6 +16,8 @@ use crate::{
     report::{OffCpu, SystemTotals, Totals},
     table::Table,
 };
+
+pub use both::Both;
 
 /// One thread.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +37,33 @@ pub struct Row {
     pub healed_wait: Nanos,
     /// The thread lived at some time in the window.
     pub present: bool,
-    life: Option<(Timestamp, Option<Timestamp>)>,
+    life: Life,
+}
+
+/// From birth, or first sight, to death.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    born: Timestamp,
+    died: Timestamp,
+}
+
+impl Default for Life {
+    /// Not yet, and never.
+    fn default() -> Life {
+        Life {
+            born: Timestamp(u64::MAX),
+            died: Timestamp(u64::MAX),
+        }
+    }
+}
+
+impl Life {
+    #[inline]
+    fn begin(&mut self, at: Timestamp) {
+        if self.born == Timestamp(u64::MAX) {
+            self.born = at;
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,12 +152,8 @@ impl Ledger {
 
     /// The row's life inside the window.
     pub fn lifetime(&self, row: &Row) -> Nanos {
-        let Some((born, died)) = row.life else {
-            return Nanos::ZERO;
-        };
-        died.unwrap_or(self.to)
-            .min(self.to)
-            .since(born.max(self.from))
+        let Life { born, died } = row.life;
+        died.min(self.to).since(born.max(self.from))
     }
 
     fn has_begun(&self) -> bool {
@@ -246,9 +272,7 @@ impl Ledger {
     fn begin_span(&mut self, span: &Span) -> (&mut Row, Option<(Nanos, bool)>) {
         let visible = self.visible(span.from, span.to, span.open);
         let row = self.row_mut(span.slot);
-        if row.life.is_none() {
-            row.life = Some((span.from, None));
-        }
+        row.life.begin(span.from);
         row.present |= visible.is_some();
         (row, visible)
     }
@@ -297,13 +321,14 @@ impl Ledger {
         let row = self.row_mut(slot);
         match *mark {
             Mark::Born => {
-                row.life = Some((at, None));
+                row.life = Life {
+                    born: at,
+                    ..Life::default()
+                };
                 row.present |= inside;
             }
             Mark::Died => {
-                if let Some((_, died)) = &mut row.life {
-                    *died = Some(at);
-                }
+                row.life.died = at;
             }
             Mark::Baseline(base) => {
                 if audits {
@@ -482,45 +507,5 @@ fn keep(histogram: &mut Histogram, length: Nanos, whole: bool, at: Timestamp) {
         histogram.record(length, at);
     } else {
         histogram.clip();
-    }
-}
-
-/// Spans for two ledgers at once.
-pub struct Both<'a>(pub &'a mut Ledger, pub &'a mut Ledger);
-
-impl SpanSink for Both<'_> {
-    #[inline]
-    fn span(&mut self, span: &Span) {
-        self.0.span(span);
-        self.1.span(span);
-    }
-
-    #[inline]
-    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
-        self.0.mark(slot, at, mark);
-        self.1.mark(slot, at, mark);
-    }
-
-    #[inline]
-    fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
-        self.0.cpu(cpu, from, to, idle);
-        self.1.cpu(cpu, from, to, idle);
-    }
-
-    #[inline]
-    fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
-        self.0.switch(cpu, at, switch, counted);
-        self.1.switch(cpu, at, switch, counted);
-    }
-
-    #[inline]
-    fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
-        self.0.unseen(at, counted);
-        self.1.unseen(at, counted);
-    }
-
-    fn counted(&mut self, cpu: Cpu, at: Timestamp, counted: &CpuSwitches) {
-        self.0.counted(cpu, at, counted);
-        self.1.counted(cpu, at, counted);
     }
 }

@@ -87,8 +87,11 @@ impl Pipeline {
         while let Some(slot) = self.engine.tasks_mut().ended_beyond(keep) {
             self.fold(slot);
         }
-        while let Some(process) = self.engine.tasks_mut().husk_beyond(keep) {
-            self.fold_process(process);
+        // Before, a thread of such a process may be alive, and not seen yet.
+        if self.began.is_some() {
+            while let Some(process) = self.engine.tasks_mut().husk_beyond(keep) {
+                self.fold_process(process);
+            }
         }
     }
 

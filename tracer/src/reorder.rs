@@ -7,6 +7,8 @@
 //! What is held are bytes: an event takes more room and is moved more often, and most of it is decoded
 //! in the moment it is used.
 
+use tracer_common::record::Header;
+
 use crate::{
     decode::{Envelope, envelope},
     model::{Cpu, Timestamp},
@@ -17,7 +19,7 @@ use crate::{
 const NEAR: usize = 16;
 
 /// A buffer this small is never given back.
-const SMALL: usize = 64 << 10;
+const SMALL: usize = 2 << 10;
 
 #[derive(Debug, Default)]
 pub struct Reorder {
@@ -41,6 +43,8 @@ struct Queue {
     /// Entries before this one are released.
     next: usize,
     unsorted: bool,
+    /// The most bytes held of late: old bursts are forgotten by and by.
+    peak: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +167,7 @@ impl Queue {
         if self.next == 0 || self.next < left {
             return;
         }
-        let (bytes, entries) = (self.bytes.len(), self.entries.len());
+        let bytes = self.bytes.len();
         self.entries.drain(..self.next);
         self.next = 0;
         let first = self.entries.iter().map(|entry| entry.start).min();
@@ -176,10 +180,12 @@ impl Queue {
         if first < bytes / 8 {
             self.repack();
         }
-        // A burst is over.
-        if self.bytes.capacity() > SMALL.max(4 * bytes) {
-            self.bytes.shrink_to(2 * bytes);
-            self.entries.shrink_to(2 * entries);
+        self.peak = bytes.max(self.peak - self.peak / 8);
+        // Growth doubles, so that this much is not in use only after a burst.
+        if self.bytes.capacity() > SMALL.max(2 * self.peak) {
+            self.bytes.shrink_to(self.peak + self.peak / 2);
+            let share = self.bytes.capacity() / size_of::<Header>();
+            self.entries.shrink_to(share);
         }
     }
 
@@ -218,7 +224,7 @@ mod tests {
     use super::*;
     use crate::engine::tests::bytes::bytes_of;
     use proptest::prelude::*;
-    use tracer_common::record::{Header, kind};
+    use tracer_common::record::kind;
 
     fn push(reorder: &mut Reorder, at: u64, cpu: u16) {
         let record = bytes_of(&Header {
@@ -316,7 +322,7 @@ mod tests {
             push(&mut reorder, at, 0);
         }
         drain(&mut reorder, 100_000);
-        for round in 1..20 {
+        for round in 1..80 {
             for at in 0..100 {
                 push(&mut reorder, round * 100_000 + at, 0);
             }

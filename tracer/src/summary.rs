@@ -236,7 +236,7 @@ impl Summary<'_> {
             switches: totals.switches,
         };
         let counts = self.ledger.by_counts().next().is_some();
-        let incomplete = facts.narrow || (self.engine.losses().any() && counts);
+        let incomplete = facts.narrow || (self.is_lossy() && counts);
         if !incomplete {
             let cpus = self.ledger.cpus();
             return System {
@@ -258,6 +258,19 @@ impl Summary<'_> {
         System { totals: sum, cpus }
     }
 
+    /// Whether anybody knows of anything missing.
+    fn is_lossy(&self) -> bool {
+        let Outside {
+            lost_records,
+            missed_events,
+            ..
+        } = self.outside;
+        self.engine.losses().any()
+            || (*lost_records)
+                .max(*missed_events)
+                .is_some_and(|lost| lost > 0)
+    }
+
     /// Switches that the stream told.
     fn received_switches(&self) -> u64 {
         self.ledger.cpus().map(|(_, totals)| totals.switches).sum()
@@ -272,7 +285,7 @@ impl Summary<'_> {
             .by_counts()
             .map(|(_, totals, _)| totals.switches)
             .sum();
-        if self.engine.facts().narrow || !losses.any() {
+        if self.engine.facts().narrow || !self.is_lossy() {
             return losses.switches;
         }
         losses

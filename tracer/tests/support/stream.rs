@@ -145,6 +145,8 @@ pub struct Machine {
     random: u64,
     lengths: Vec<u64>,
     drawn: usize,
+    /// The CPU whose slice ended last.
+    turn: usize,
     written: u64,
 }
 
@@ -160,6 +162,7 @@ impl Machine {
             random: 0x9e37_79b9_7f4a_7c15,
             lengths: Vec::new(),
             drawn: 0,
+            turn: 0,
             written: 0,
         };
         for cpu in 0..shape.cpus {
@@ -258,8 +261,8 @@ impl Machine {
         }
         let until = self.now + DRAIN_NS;
         while self.now < until {
-            let cpu = self.draw(self.shape.cpus as u64) as usize;
-            self.step(cpu);
+            self.turn = (self.turn + 1) % self.shape.cpus;
+            self.step(self.turn);
         }
         self.written - before
     }

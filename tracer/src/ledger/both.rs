@@ -1,0 +1,46 @@
+//! Two ledgers for one stream: the window's and the interval's.
+//!
+//! In: spans and marks. Out: the same, to both. Must not know: what they do with them.
+
+use super::Ledger;
+use crate::model::{Cpu, CpuSwitches, Mark, Slot, Span, SpanSink, Switch, SwitchCount, Timestamp};
+
+/// Spans for two ledgers at once.
+pub struct Both<'a>(pub &'a mut Ledger, pub &'a mut Ledger);
+
+impl SpanSink for Both<'_> {
+    #[inline]
+    fn span(&mut self, span: &Span) {
+        self.0.span(span);
+        self.1.span(span);
+    }
+
+    #[inline]
+    fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
+        self.0.mark(slot, at, mark);
+        self.1.mark(slot, at, mark);
+    }
+
+    #[inline]
+    fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
+        self.0.cpu(cpu, from, to, idle);
+        self.1.cpu(cpu, from, to, idle);
+    }
+
+    #[inline]
+    fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
+        self.0.switch(cpu, at, switch, counted);
+        self.1.switch(cpu, at, switch, counted);
+    }
+
+    #[inline]
+    fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
+        self.0.unseen(at, counted);
+        self.1.unseen(at, counted);
+    }
+
+    fn counted(&mut self, cpu: Cpu, at: Timestamp, counted: &CpuSwitches) {
+        self.0.counted(cpu, at, counted);
+        self.1.counted(cpu, at, counted);
+    }
+}
