@@ -1,5 +1,5 @@
-//! Installs what is missing, and only that: first what builds the kernel programs, then, for tests,
-//! what they are tested with. Says what it finds and shows every command that it runs.
+//! Installs what is missing, and only that: first what builds the kernel programs, then what they are
+//! tested with or compared with. Says what it finds and shows every command that it runs.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

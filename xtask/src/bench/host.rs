@@ -10,6 +10,12 @@ use crate::command::ask;
 /// Packages whose version a figure depends on.
 const PEERS: [&str; 3] = ["libbpf-tools", "linux-perf", "stress-ng"];
 
+/// Switches of the kernel that change what its programs cost, as they usually are.
+const SWITCHES: [(&str, &str); 2] = [
+    ("/proc/sys/kernel/bpf_stats_enabled", "0"),
+    ("/proc/sys/net/core/bpf_jit_enable", "1"),
+];
+
 /// Where things run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpus {
@@ -55,6 +61,8 @@ pub struct Host {
     /// The processor says that it is a virtual one. `None` where it cannot say.
     hypervisor: Option<bool>,
     load_before: String,
+    /// What makes every program of the kernel slower than usual.
+    unusual: Vec<String>,
     tracer: String,
     peers: Vec<(&'static str, String)>,
 }
@@ -79,6 +87,10 @@ impl Host {
                 .next()
                 .unwrap_or_default()
                 .to_owned(),
+            unusual: SWITCHES
+                .iter()
+                .filter_map(|&(switch, usual)| unusual(switch, usual, &read(switch)))
+                .collect(),
             tracer: format!("{} {}", version.trim(), commit.unwrap_or_default().trim()),
             peers: PEERS
                 .iter()
@@ -98,6 +110,7 @@ impl Host {
             "tool_cpu": self.cpus.tool,
             "hypervisor": self.hypervisor,
             "load_average_before": self.load_before.parse::<f64>().ok(),
+            "unusual": self.unusual,
             "tracer": self.tracer,
             "peers": self.peers.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         })
@@ -127,6 +140,12 @@ impl Host {
             self.cpus.tool,
             peers.join(", ")
         );
+        for unusual in &self.unusual {
+            let _ = writeln!(text, "Unusual: {unusual}.");
+        }
+        if self.cpus.tool == self.cpus.load {
+            text.push_str("There is one CPU only: tools and loads share it.\n");
+        }
         text
     }
 }
@@ -144,6 +163,11 @@ fn read(path: &str) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+/// What cannot be read says nothing.
+fn unusual(switch: &str, usual: &str, value: &str) -> Option<String> {
+    (!value.is_empty() && value != usual).then(|| format!("{switch} is {value}"))
 }
 
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
@@ -170,6 +194,13 @@ mod tests {
         assert_eq!(cpu_list("0-"), None);
         assert_eq!(cpu_list(""), None);
         assert_eq!(Cpus::of(&[]), None);
+    }
+
+    #[test]
+    fn an_unusual_kernel_is_told() {
+        assert_eq!(unusual("/a", "0", "0"), None);
+        assert_eq!(unusual("/a", "0", ""), None);
+        assert_eq!(unusual("/a", "0", "1").as_deref(), Some("/a is 1"));
     }
 
     #[test]

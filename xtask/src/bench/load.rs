@@ -12,6 +12,8 @@ use super::process::Process;
 /// Some tools make a load five times slower, and the machine may be busy with other things.
 const LIMIT: Duration = Duration::from_secs(120);
 
+const CALIBRATIONS: usize = 2;
+
 /// What to run, how often, and what its output says.
 #[derive(Clone, Copy)]
 pub struct Load {
@@ -52,10 +54,13 @@ pub const MESSAGING: Load = Load {
 impl Load {
     /// How many loops make a run of this length, on this machine, now.
     pub fn loops(&self, bench: &Bench, length: Duration) -> anyhow::Result<u64> {
-        let total = self.ready(bench, self.try_loops)?.run()?.total_ns;
-        // Resolution of the shorter outputs: 1 ms.
-        let factor = length.as_nanos() as f64 / total.max(1e6);
-        Ok(((self.try_loops as f64 * factor) as u64).max(1))
+        let mut loops = self.try_loops;
+        // In steps: a short run is mostly its start.
+        for _ in 0..CALIBRATIONS {
+            let total = self.ready(bench, loops)?.run()?.total_ns;
+            loops = scaled(loops, total, length);
+        }
+        Ok(loops)
     }
 
     /// Its process is there, and is the one that will do the work; the work has not begun.
@@ -132,6 +137,12 @@ impl Going {
     }
 }
 
+fn scaled(loops: u64, total_ns: f64, length: Duration) -> u64 {
+    // The outputs have a resolution of 1 ms.
+    let factor = length.as_nanos() as f64 / total_ns.max(1e6);
+    ((loops as f64 * factor) as u64).max(1)
+}
+
 fn read_pipe(output: &str) -> Option<Timing> {
     Some(Timing {
         value_ns: before(output, "usecs/op")? * 1e3,
@@ -182,6 +193,15 @@ mod tests {
                       # 20 groups == 800 processes run\n\n     Total time: 1.542 [sec]\n";
         let timing = read_messaging(output).expect("a time");
         assert_eq!((timing.value_ns, timing.total_ns), (1.542e9, 1.542e9));
+    }
+
+    #[test]
+    fn loops_follow_the_wanted_length() {
+        let second = Duration::from_secs(1);
+        assert_eq!(scaled(1000, 250e6, second), 4000);
+        assert_eq!(scaled(1000, 4e9, second), 250);
+        assert_eq!(scaled(10, 0.0, Duration::from_millis(5)), 50);
+        assert_eq!(scaled(1, 9e9, second), 1);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::pipe;
 pub fn run(bench: &Bench) -> anyhow::Result<Findings> {
     let settings = Settings {
         load: MESSAGING,
-        rounds: bench.plan(5, 2),
-        length: Duration::from_millis(bench.plan(1200, 1000)),
+        rounds: bench.plan(7, 3),
+        length: Duration::from_millis(bench.plan(1500, 1000)),
         tool_cpu: None,
     };
     let outcome = paired::run(bench, &settings)?;

@@ -101,7 +101,7 @@ fn round(
             }
             // Its own words are the result, and it will not be asked again.
             Err(error) => {
-                let reason = format!("{}: {error:#}", tool.name);
+                let reason = named(tool.name, &format!("{error:#}"));
                 println!("  n/a: {reason}");
                 outcome.tools.entry(tool.name).or_default().failed = Some(reason.clone());
                 outcome.failures.push(reason);
@@ -111,6 +111,15 @@ fn round(
     }
     keep(outcome, &found);
     Ok(())
+}
+
+/// Whose error it is, said once.
+fn named(tool: &str, error: &str) -> String {
+    if error.starts_with(tool) {
+        error.to_owned()
+    } else {
+        format!("{tool}: {error}")
+    }
 }
 
 fn failed_before(outcome: &Outcome, tool: &Tool) -> bool {
@@ -140,13 +149,21 @@ fn with_tool(
     let from_ns = monotonic_ns();
     let Timing { value_ns, total_ns } = load.run()?;
     let length_ns = total_ns as u64;
-    let note = tracing.stop(Window { from_ns, length_ns })?;
+    let note = tracing
+        .stop(Window { from_ns, length_ns })
+        .with_context(|| format!("{}: trace the load to its end", tool.name))?;
     Ok((value_ns, note))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_names_its_tool_once() {
+        assert_eq!(named("runqlat", "no luck"), "runqlat: no luck");
+        assert_eq!(named("runqlat", "runqlat: ended"), "runqlat: ended");
+    }
 
     #[test]
     fn a_ratio_is_to_the_yardstick_of_the_same_round() {

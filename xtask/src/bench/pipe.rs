@@ -15,7 +15,7 @@ use super::tools::{SYSTEM, TOOLS, UNRELATED};
 pub fn run(bench: &Bench) -> anyhow::Result<Findings> {
     let settings = Settings {
         load: PIPE,
-        rounds: bench.plan(7, 3),
+        rounds: bench.plan(9, 3),
         length: Duration::from_millis(bench.plan(1000, 400)),
         tool_cpu: Some(bench.cpus.tool),
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -49,6 +49,7 @@ pub fn run(options: &Options) -> anyhow::Result<Option<Built>> {
         None => built(options)?,
     };
     if !is_root() {
+        ensure!(options.built.is_none(), "become root: sudo did not do it");
         return again_as_root(&built).map(|()| None);
     }
     tools::mount()?;
