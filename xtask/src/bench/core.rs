@@ -73,7 +73,7 @@ fn findings(output: &str) -> anyhow::Result<Findings> {
     Ok(Findings {
         table,
         figures: slowest
-            .map(|rate| (Figure::CoreEventsPerSecond, rate))
+            .map(|rate| (Figure::CoreMillionsPerSecond, rate / 1e6))
             .into_iter()
             .collect(),
         json,
@@ -91,7 +91,7 @@ mod tests {
             {"name":"pipe","events":1000,"events_per_second":2e7,"allocations_per_event":0.0,"peak_heap_bytes":1048576},
             {"name":"churn","events":500,"events_per_second":1.2e7,"allocations_per_event":0.25,"peak_heap_bytes":null}]}"#;
         let findings = findings(output).expect("figures");
-        assert_eq!(findings.figures, [(Figure::CoreEventsPerSecond, 1.2e7)]);
+        assert_eq!(findings.figures, [(Figure::CoreMillionsPerSecond, 12.0)]);
         let table = findings.table.to_string();
         assert!(
             table.contains(

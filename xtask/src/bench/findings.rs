@@ -22,7 +22,7 @@ pub enum Figure {
     SystemRatio,
     UnrelatedRatio,
     Lost,
-    CoreEventsPerSecond,
+    CoreMillionsPerSecond,
     StartMs,
     MemoryMib,
 }

@@ -97,7 +97,7 @@ pub fn section_names() -> [&'static str; SECTIONS.len()] {
 
 const CLAIM: &str = "Ratios are what is claimed: each compares runs made right after each other on the same \
     machine. Times are information: they differ from machine to machine and from hour to hour. Median of all \
-    rounds, (least .. most). n/a: not measured, never zero.";
+    rounds (quartiles). n/a: not measured, never zero.";
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let Some(built) = prepare::run(options)? else {

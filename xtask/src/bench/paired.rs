@@ -28,6 +28,8 @@ pub struct Outcome {
     pub loops: u64,
     /// Without a tool, ns.
     pub base: Vec<f64>,
+    /// What nothing adds: base runs compared with the base runs around them. The noise of the figures.
+    pub nothing: Added,
     pub tools: BTreeMap<&'static str, Added>,
     pub failures: Vec<String>,
     /// How often each was said.
@@ -81,7 +83,7 @@ fn round(
     let base = || anyhow::Ok(settings.load.ready(bench, loops)?.run()?.value_ns);
     let mut found = Vec::new();
     let mut before = base()?;
-    outcome.base.push(before);
+    let mut bases = vec![before];
     for n in 0..TOOLS.len() {
         // Each round begins with another tool: none always has the same one before it.
         let tool = &TOOLS[(n + round) % TOOLS.len()];
@@ -91,7 +93,7 @@ fn round(
         let with = with_tool(bench, settings, loops, tool);
         pause(SETTLE)?;
         let after = base()?;
-        outcome.base.push(after);
+        bases.push(after);
         match with {
             Ok((with, note)) => {
                 found.push((tool.name, added(before, with, after)));
@@ -109,7 +111,7 @@ fn round(
         }
         before = after;
     }
-    keep(outcome, &found);
+    keep(outcome, &bases, &found);
     Ok(())
 }
 
@@ -128,13 +130,25 @@ fn failed_before(outcome: &Outcome, tool: &Tool) -> bool {
 }
 
 /// Ratios are taken inside a round.
-fn keep(outcome: &mut Outcome, found: &[(&'static str, f64)]) {
+fn keep(outcome: &mut Outcome, bases: &[f64], found: &[(&'static str, f64)]) {
     let yardstick = found.iter().find(|(name, _)| *name == YARDSTICK);
+    let yardstick = yardstick.map(|&(_, ns)| ns);
     for &(name, ns) in found {
-        let added = outcome.tools.entry(name).or_default();
-        added.ns.push(ns);
-        let ratio = yardstick.and_then(|&(_, yardstick)| ratio(ns, yardstick));
-        added.ratios.extend(ratio);
+        outcome.tools.entry(name).or_default().keep(ns, yardstick);
+    }
+    for near in bases.windows(3) {
+        outcome
+            .nothing
+            .keep(added(near[0], near[1], near[2]), yardstick);
+    }
+    outcome.base.extend(bases);
+}
+
+impl Added {
+    fn keep(&mut self, ns: f64, yardstick: Option<f64>) {
+        self.ns.push(ns);
+        let ratio = yardstick.and_then(|yardstick| ratio(ns, yardstick));
+        self.ratios.extend(ratio);
     }
 }
 
@@ -168,12 +182,12 @@ mod tests {
     #[test]
     fn a_ratio_is_to_the_yardstick_of_the_same_round() {
         let mut outcome = Outcome::default();
-        keep(&mut outcome, &[("a", 1.0), (YARDSTICK, 2.0)]);
-        keep(&mut outcome, &[(YARDSTICK, 4.0), ("a", 1.0)]);
+        keep(&mut outcome, &[], &[("a", 1.0), (YARDSTICK, 2.0)]);
+        keep(&mut outcome, &[], &[(YARDSTICK, 4.0), ("a", 1.0)]);
         // Noise: no ratio, but what was added is told.
-        keep(&mut outcome, &[("a", 3.0), (YARDSTICK, -1.0)]);
+        keep(&mut outcome, &[], &[("a", 3.0), (YARDSTICK, -1.0)]);
         // Without the yardstick, too.
-        keep(&mut outcome, &[("a", 3.0)]);
+        keep(&mut outcome, &[], &[("a", 3.0)]);
         assert_eq!(outcome.tools["a"].ratios, [0.5, 0.25]);
         assert_eq!(outcome.tools["a"].ns, [1.0, 1.0, 3.0, 3.0]);
         assert_eq!(
@@ -181,5 +195,14 @@ mod tests {
             Some(1.0)
         );
         assert_eq!(outcome.ratio("b"), None);
+    }
+
+    #[test]
+    fn bases_among_themselves_show_the_noise() {
+        let mut outcome = Outcome::default();
+        keep(&mut outcome, &[10.0, 12.0, 10.0, 10.0], &[(YARDSTICK, 4.0)]);
+        assert_eq!(outcome.base.len(), 4);
+        assert_eq!(outcome.nothing.ns, [2.0, -1.0]);
+        assert_eq!(outcome.nothing.ratios, [0.5, -0.25]);
     }
 }

@@ -37,6 +37,13 @@ pub fn findings(outcome: &Outcome, settings: &Settings, unit: &str, ns: f64) -> 
     let in_unit = |values: &[f64]| Spread::of(values).map(|spread| spread.map(|v| v / ns));
     let mut table = Table::new(&["tool", &format!("added, {unit}"), "ratio to runqlat"]);
     let mut json = Map::new();
+    let noise = &outcome.nothing;
+    let ratio = Spread::of(&noise.ratios);
+    table.row([
+        "(nothing: noise)".to_owned(),
+        spread(in_unit(&noise.ns)),
+        spread(ratio),
+    ]);
     for tool in &TOOLS {
         let nothing = Added::default();
         let added = outcome.tools.get(tool.name).unwrap_or(&nothing);
@@ -73,6 +80,7 @@ pub fn findings(outcome: &Outcome, settings: &Settings, unit: &str, ns: f64) -> 
         json: json!({
             "loops": outcome.loops,
             "rounds": settings.rounds,
+            "noise_ns": spread_json(Spread::of(&noise.ns)),
             "base_ns": spread_json(Spread::of(&outcome.base)),
             "tools": Value::Object(json),
             "verdicts": outcome.notes,

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Rare enough that looking costs the load nothing that would be seen.
-const LOOK: Duration = Duration::from_millis(10);
+pub const LOOK: Duration = Duration::from_millis(10);
 
 /// `offcputime` looks up every symbol of the system before it ends.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -82,13 +82,15 @@ pub fn number(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// Median, and all that was seen.
+/// Median and quartiles: what stands out by chance grows with the number of values, quartiles do not.
 pub fn spread(spread: Option<Spread>) -> String {
     spread.map_or_else(
         || NOT_MEASURED.to_owned(),
-        |Spread {
-             median, min, max, ..
-         }| { format!("{} ({} .. {})", number(median), number(min), number(max)) },
+        |spread| {
+            let [median, lower, upper] =
+                [spread.median, spread.lower_quartile, spread.upper_quartile].map(number);
+            format!("{median} ({lower} .. {upper})")
+        },
     )
 }
 
@@ -116,7 +118,7 @@ mod tests {
                 "1234", "100", "12.3", "10.0", "1.23", "0.123", "-2.50", "0.00"
             ]
         );
-        assert_eq!(spread(Spread::of(&[1.0, 3.0, 2.0])), "2.00 (1.00 .. 3.00)");
+        assert_eq!(spread(Spread::of(&[1.0, 3.0, 2.0])), "2.00 (1.50 .. 2.50)");
         assert_eq!(spread(None), "n/a");
     }
 }

@@ -4,15 +4,18 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
 use super::bpf::wait_until_attached;
 use super::{Window, on_cpu};
 use crate::bench::Bench;
-use crate::bench::process::{Process, wait_for};
+use crate::bench::process::{LOOK, Process, pause};
 use crate::bench::report::{Run, has_report};
+
+/// It looks at least ten times a second, and has its tail to wait for.
+const NOTICE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Whom {
@@ -74,21 +77,36 @@ impl Tracer {
 
     /// The verdict, as a note.
     pub fn stop(mut self, load: Window) -> anyhow::Result<String> {
-        let status = if self.whom == Whom::Load {
-            // Its target is gone, so it ends by itself; why it ended is in the report.
-            wait_for("the end of the tracer", Duration::from_secs(20), || {
-                self.process.ended()
-            })?
+        let by_itself = if self.whom == Whom::Load {
+            self.ends_with_load()?
         } else {
             self.process.must_run()?;
-            self.process.end()?
+            true
         };
+        let status = self.process.end()?;
         if !has_report(status) {
             return Err(self.process.failed(status));
         }
         let run = Run::read(&self.report)?;
         covers(&run, load)?;
-        Ok(format!("{}: {}", self.name, run.verdict()))
+        let late = if by_itself {
+            ""
+        } else {
+            ", did not see its target end"
+        };
+        Ok(format!("{}: {}{late}", self.name, run.verdict()))
+    }
+
+    /// Its target is gone, so it should end; what it costs until then is measured even if it does not.
+    fn ends_with_load(&mut self) -> anyhow::Result<bool> {
+        let begin = Instant::now();
+        while begin.elapsed() < NOTICE {
+            if self.process.ended()?.is_some() {
+                return Ok(true);
+            }
+            pause(LOOK)?;
+        }
+        Ok(false)
     }
 }
 
