@@ -112,6 +112,10 @@ impl Verdict {
         self.measured.is_some_and(|value| !self.limit.holds(value))
     }
 
+    pub fn is_open(&self) -> bool {
+        self.measured.is_none()
+    }
+
     pub fn json(&self) -> Value {
         let (at_most, at_least) = match self.limit {
             AtMost(limit) => (Some(limit), None),
@@ -164,6 +168,7 @@ mod tests {
                 .count(),
             1
         );
+        assert!(verdicts[3].is_open());
         assert_eq!(verdicts[3].json()["met"], Value::Null);
     }
 

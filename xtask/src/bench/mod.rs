@@ -3,7 +3,9 @@
 
 mod budgets;
 mod collector;
+mod compared;
 mod core;
+mod cpu_time;
 mod findings;
 mod host;
 mod load;
@@ -15,6 +17,7 @@ mod prepare;
 mod probes;
 mod process;
 mod report;
+mod series;
 mod start;
 mod stats;
 mod table;
@@ -141,7 +144,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
 
     let verdicts = budgets::judge(&ran, &figures);
-    println!("\n## Budgets\n\n{}", budgets::table(&verdicts));
+    if !verdicts.is_empty() {
+        println!("\n## Budgets\n\n{}", budgets::table(&verdicts));
+    }
     if let Some(file) = &options.json {
         let budgets: Vec<Value> = verdicts.iter().map(budgets::Verdict::json).collect();
         let all = json!({
@@ -154,6 +159,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         });
         let text = format!("{all:#}\n");
         fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+    }
+    // A section that failed has said why.
+    if failures.is_empty() && verdicts.iter().any(budgets::Verdict::is_open) {
+        failures.push("a budget could not be judged: try on an idle machine".to_owned());
     }
     let missed = verdicts
         .iter()

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 
 use super::load::{Load, Timing};
 use super::process::pause;
-use super::stats::{Spread, added, ratio};
+use super::series::{Between, Series};
 use super::tools::{TOOLS, Tool, Window, YARDSTICK};
-use super::{Bench, monotonic_ns};
+use super::{Bench, cpu_time, monotonic_ns};
 
 /// The kernel frees the programs of a tool, and the pages of its files, after the tool has ended.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -21,54 +21,61 @@ pub struct Settings {
     pub length: Duration,
     /// Where tools run that are processes of their own.
     pub tool_cpu: Option<u32>,
+    pub measures: &'static [Measure],
 }
 
-#[derive(Default)]
+/// One way to look at a run.
+pub struct Measure {
+    pub name: &'static str,
+    /// What a run is told in, and how many nanoseconds one is.
+    pub unit: &'static str,
+    pub unit_ns: f64,
+    /// What is added is told in percent of the run, of what: for runs whose length was chosen here.
+    pub percent_of: Option<&'static str>,
+    pub of: fn(&Sample) -> f64,
+}
+
+/// One run of the load.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    pub value_ns: f64,
+    /// Of the load, and of the tool while the load was at work.
+    pub cpu_ns: f64,
+}
+
 pub struct Outcome {
     pub loops: u64,
-    /// Without a tool, ns.
-    pub base: Vec<f64>,
-    /// What nothing adds: base runs compared with the base runs around them. The noise of the figures.
-    pub nothing: Added,
-    pub tools: BTreeMap<&'static str, Added>,
-    pub failures: Vec<String>,
+    /// One for each measure.
+    pub series: Vec<Series>,
+    /// Why there is nothing, or no more, of a tool: its own words.
+    pub failed: BTreeMap<&'static str, String>,
     /// How often each was said.
     pub notes: BTreeMap<String, usize>,
 }
 
-/// What one tool added, by round.
-#[derive(Default)]
-pub struct Added {
-    pub ns: Vec<f64>,
-    pub ratios: Vec<f64>,
-    /// Why there is no more of it.
-    pub failed: Option<String>,
-}
-
-impl Outcome {
-    /// Rounds before a failure prove nothing.
-    pub fn ratio(&self, tool: &str) -> Option<Spread> {
-        let added = self.tools.get(tool)?;
-        Spread::of(&added.ratios).filter(|_| added.failed.is_none())
-    }
+struct Run {
+    tool: &'static str,
+    before: Sample,
+    with: Sample,
+    after: Sample,
 }
 
 pub fn run(bench: &Bench, settings: &Settings) -> anyhow::Result<Outcome> {
-    let load = &settings.load;
     let mut outcome = Outcome {
-        loops: load.loops(bench, settings.length)?,
-        ..Outcome::default()
+        loops: settings.load.loops(bench, settings.length)?,
+        series: settings
+            .measures
+            .iter()
+            .map(|_| Series::default())
+            .collect(),
+        failed: BTreeMap::new(),
+        notes: BTreeMap::new(),
     };
-    for round in 0..settings.rounds {
+    for number in 0..settings.rounds {
         let begin = Instant::now();
-        self::round(bench, settings, round, &mut outcome)
-            .with_context(|| format!("round {} of {}", round + 1, settings.rounds))?;
-        println!(
-            "  round {} of {}: {:.0} s",
-            round + 1,
-            settings.rounds,
-            begin.elapsed().as_secs_f64()
-        );
+        let place = format!("round {} of {}", number + 1, settings.rounds);
+        round(bench, settings, number, &mut outcome).with_context(|| place.clone())?;
+        eprintln!("  {place}: {:.0} s", begin.elapsed().as_secs_f64());
     }
     Ok(outcome)
 }
@@ -76,42 +83,56 @@ pub fn run(bench: &Bench, settings: &Settings) -> anyhow::Result<Outcome> {
 fn round(
     bench: &Bench,
     settings: &Settings,
-    round: usize,
+    number: usize,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let loops = outcome.loops;
-    let base = || anyhow::Ok(settings.load.ready(bench, loops)?.run()?.value_ns);
-    let mut found = Vec::new();
+    let base = || anyhow::Ok(sample(bench, settings, loops, None)?.0);
     let mut before = base()?;
     let mut bases = vec![before];
+    let mut runs = Vec::new();
     for n in 0..TOOLS.len() {
         // Each round begins with another tool: none always has the same one before it.
-        let tool = &TOOLS[(n + round) % TOOLS.len()];
-        if failed_before(outcome, tool) {
+        let tool = &TOOLS[(n + number) % TOOLS.len()];
+        if outcome.failed.contains_key(tool.name) {
             continue;
         }
-        let with = with_tool(bench, settings, loops, tool);
+        let with = sample(bench, settings, loops, Some(tool));
         pause(SETTLE)?;
         let after = base()?;
         bases.push(after);
         match with {
             Ok((with, note)) => {
-                found.push((tool.name, added(before, with, after)));
+                runs.push(Run {
+                    tool: tool.name,
+                    before,
+                    with,
+                    after,
+                });
                 if let Some(note) = note {
                     *outcome.notes.entry(note).or_default() += 1;
                 }
             }
-            // Its own words are the result, and it will not be asked again.
+            // It will not be asked again.
             Err(error) => {
                 let reason = named(tool.name, &format!("{error:#}"));
-                println!("  n/a: {reason}");
-                outcome.tools.entry(tool.name).or_default().failed = Some(reason.clone());
-                outcome.failures.push(reason);
+                eprintln!("  n/a: {reason}");
+                outcome.failed.insert(tool.name, reason);
             }
         }
         before = after;
     }
-    keep(outcome, &bases, &found);
+    for (measure, series) in settings.measures.iter().zip(&mut outcome.series) {
+        let of = measure.of;
+        let between = runs.iter().map(|run| Between {
+            tool: run.tool,
+            before: of(&run.before),
+            with: of(&run.with),
+            after: of(&run.after),
+        });
+        let bases: Vec<f64> = bases.iter().map(of).collect();
+        series.keep(YARDSTICK, &bases, &between.collect::<Vec<_>>());
+    }
     Ok(())
 }
 
@@ -124,85 +145,45 @@ fn named(tool: &str, error: &str) -> String {
     }
 }
 
-fn failed_before(outcome: &Outcome, tool: &Tool) -> bool {
-    let added = outcome.tools.get(tool.name);
-    added.is_some_and(|added| added.failed.is_some())
-}
-
-/// Ratios are taken inside a round.
-fn keep(outcome: &mut Outcome, bases: &[f64], found: &[(&'static str, f64)]) {
-    let yardstick = found.iter().find(|(name, _)| *name == YARDSTICK);
-    let yardstick = yardstick.map(|&(_, ns)| ns);
-    for &(name, ns) in found {
-        outcome.tools.entry(name).or_default().keep(ns, yardstick);
-    }
-    for near in bases.windows(3) {
-        outcome
-            .nothing
-            .keep(added(near[0], near[1], near[2]), yardstick);
-    }
-    outcome.base.extend(bases);
-}
-
-impl Added {
-    fn keep(&mut self, ns: f64, yardstick: Option<f64>) {
-        self.ns.push(ns);
-        let ratio = yardstick.and_then(|yardstick| ratio(ns, yardstick));
-        self.ratios.extend(ratio);
-    }
-}
-
-fn with_tool(
+/// Without a tool all is done the same way.
+fn sample(
     bench: &Bench,
     settings: &Settings,
     loops: u64,
-    tool: &Tool,
-) -> anyhow::Result<(f64, Option<String>)> {
+    tool: Option<&Tool>,
+) -> anyhow::Result<(Sample, Option<String>)> {
     let load = settings.load.ready(bench, loops)?;
-    let tracing = tool.start(bench, load.pid(), settings.tool_cpu)?;
-    let from_ns = monotonic_ns();
+    let load_pid = load.pid();
+    let tracing = tool
+        .map(|tool| tool.start(bench, load_pid, settings.tool_cpu))
+        .transpose()?;
+    let tool_pid = tracing.as_ref().and_then(|tracing| tracing.pid());
+    let cpu_ns = || {
+        let load = cpu_time::of(std::process::id()).map_or(0.0, |time| time.children_ns);
+        // One that has ended can be asked until it is waited for.
+        let tool = tool_pid.and_then(cpu_time::of);
+        load + tool.map_or(0.0, |time| time.own_ns)
+    };
+    let (from_ns, cpu_before) = (monotonic_ns(), cpu_ns());
     let Timing { value_ns, total_ns } = load.run()?;
+    let cpu_ns = cpu_ns() - cpu_before;
     let length_ns = total_ns as u64;
-    let note = tracing
-        .stop(Window { from_ns, length_ns })
-        .with_context(|| format!("{}: trace the load to its end", tool.name))?;
-    Ok((value_ns, note))
+    let note = match (tool, tracing) {
+        (Some(tool), Some(tracing)) => tracing
+            .stop(Window { from_ns, length_ns })
+            .with_context(|| format!("{}: trace the load to its end", tool.name))?,
+        _ => None,
+    };
+    Ok((Sample { value_ns, cpu_ns }, note))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::named;
 
     #[test]
     fn an_error_names_its_tool_once() {
         assert_eq!(named("runqlat", "no luck"), "runqlat: no luck");
         assert_eq!(named("runqlat", "runqlat: ended"), "runqlat: ended");
-    }
-
-    #[test]
-    fn a_ratio_is_to_the_yardstick_of_the_same_round() {
-        let mut outcome = Outcome::default();
-        keep(&mut outcome, &[], &[("a", 1.0), (YARDSTICK, 2.0)]);
-        keep(&mut outcome, &[], &[(YARDSTICK, 4.0), ("a", 1.0)]);
-        // Noise: no ratio, but what was added is told.
-        keep(&mut outcome, &[], &[("a", 3.0), (YARDSTICK, -1.0)]);
-        // Without the yardstick, too.
-        keep(&mut outcome, &[], &[("a", 3.0)]);
-        assert_eq!(outcome.tools["a"].ratios, [0.5, 0.25]);
-        assert_eq!(outcome.tools["a"].ns, [1.0, 1.0, 3.0, 3.0]);
-        assert_eq!(
-            outcome.ratio(YARDSTICK).map(|ratio| ratio.median),
-            Some(1.0)
-        );
-        assert_eq!(outcome.ratio("b"), None);
-    }
-
-    #[test]
-    fn bases_among_themselves_show_the_noise() {
-        let mut outcome = Outcome::default();
-        keep(&mut outcome, &[10.0, 12.0, 10.0, 10.0], &[(YARDSTICK, 4.0)]);
-        assert_eq!(outcome.base.len(), 4);
-        assert_eq!(outcome.nothing.ns, [2.0, -1.0]);
-        assert_eq!(outcome.nothing.ratios, [0.5, -0.25]);
     }
 }

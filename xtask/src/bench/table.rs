@@ -13,9 +13,9 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn new(head: &[&str]) -> Table {
+    pub fn new(head: &[impl AsRef<str>]) -> Table {
         Table {
-            head: head.iter().map(|&cell| cell.to_owned()).collect(),
+            head: head.iter().map(|cell| cell.as_ref().to_owned()).collect(),
             rows: Vec::new(),
         }
     }

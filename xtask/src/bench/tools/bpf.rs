@@ -33,6 +33,10 @@ impl Bpf {
         })
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.process.must_run()?;
         let attached = attached(self.process.pid());

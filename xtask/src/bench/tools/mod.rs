@@ -100,6 +100,16 @@ impl Tool {
 }
 
 impl Tracing {
+    /// Its own process, where it has one.
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Tracing::Tracer(tracer) => Some(tracer.pid()),
+            Tracing::Bpf(bpf) => Some(bpf.pid()),
+            Tracing::Perf(perf) => Some(perf.pid()),
+            Tracing::Ftrace(_) => None,
+        }
+    }
+
     /// Fails unless it traced all the time; says what else is to be known.
     pub fn stop(self, load: Window) -> anyhow::Result<Option<String>> {
         match self {

@@ -65,6 +65,10 @@ impl Perf {
         })
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.process.must_run()?;
         self.process.stop()?;

@@ -75,6 +75,10 @@ impl Tracer {
         })
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// The verdict, as a note.
     pub fn stop(mut self, load: Window) -> anyhow::Result<String> {
         let by_itself = if self.whom == Whom::Load {
