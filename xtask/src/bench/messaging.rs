@@ -22,7 +22,7 @@ const MEASURES: [Measure; 2] = [
         unit: "CPU ms a run",
         unit_ns: 1e6,
         percent_of: Some("CPU time"),
-        of: |sample| sample.cpu_ns,
+        of: |sample| sample.load_cpu_ns + sample.tool_cpu_ns,
     },
 ];
 

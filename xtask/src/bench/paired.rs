@@ -39,8 +39,11 @@ pub struct Measure {
 #[derive(Clone, Copy)]
 pub struct Sample {
     pub value_ns: f64,
-    /// Of the load, and of the tool while the load was at work.
-    pub cpu_ns: f64,
+    pub loops: u64,
+    /// CPU time of the load.
+    pub load_cpu_ns: f64,
+    /// CPU time of the tool's own process while the load was at work.
+    pub tool_cpu_ns: f64,
 }
 
 pub struct Outcome {
@@ -158,15 +161,22 @@ fn sample(
         .map(|tool| tool.start(bench, load_pid, settings.tool_cpu))
         .transpose()?;
     let tool_pid = tracing.as_ref().and_then(|tracing| tracing.pid());
-    let cpu_ns = || {
-        let load = cpu_time::of(std::process::id()).map_or(0.0, |time| time.children_ns);
+    let cpu_ns = || CpuNs {
+        load: cpu_time::of(std::process::id()).map_or(0.0, |time| time.children_ns),
         // One that has ended can be asked until it is waited for.
-        let tool = tool_pid.and_then(cpu_time::of);
-        load + tool.map_or(0.0, |time| time.own_ns)
+        tool: tool_pid
+            .and_then(cpu_time::of)
+            .map_or(0.0, |time| time.own_ns),
     };
-    let (from_ns, cpu_before) = (monotonic_ns(), cpu_ns());
+    let (from_ns, before) = (monotonic_ns(), cpu_ns());
     let Timing { value_ns, total_ns } = load.run()?;
-    let cpu_ns = cpu_ns() - cpu_before;
+    let after = cpu_ns();
+    let sample = Sample {
+        value_ns,
+        loops,
+        load_cpu_ns: after.load - before.load,
+        tool_cpu_ns: after.tool - before.tool,
+    };
     let length_ns = total_ns as u64;
     let note = match (tool, tracing) {
         (Some(tool), Some(tracing)) => tracing
@@ -174,7 +184,13 @@ fn sample(
             .with_context(|| format!("{}: trace the load to its end", tool.name))?,
         _ => None,
     };
-    Ok((Sample { value_ns, cpu_ns }, note))
+    Ok((sample, note))
+}
+
+/// So far.
+struct CpuNs {
+    load: f64,
+    tool: f64,
 }
 
 #[cfg(test)]
