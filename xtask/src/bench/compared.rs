@@ -3,18 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use super::findings::{Findings, spread_json};
-use super::paired::{Measure, Outcome, Settings};
+use super::paired::{Failed, Measure, Outcome, Settings};
 use super::series::{Added, Series};
 use super::stats::Spread;
 use super::table::{NOT_MEASURED, Table, spread};
 use super::tools::{TOOLS, YARDSTICK};
 
 impl Outcome {
-    /// By one measure. `None` where the tool failed (rounds before that prove nothing), and where the
-    /// yardstick is lost in the noise.
+    /// By one measure. `None` where the tool never traced, and where the yardstick is lost in the noise.
     pub fn ratio(&self, series: &Series, tool: &str) -> Option<Spread> {
-        let told = series.resolves(YARDSTICK) && !self.failed.contains_key(tool);
-        Spread::of(&series.of(tool).ratios).filter(|_| told)
+        Spread::of(&series.of(tool).ratios).filter(|_| series.resolves(YARDSTICK))
     }
 
     pub fn findings(&self, settings: &Settings) -> Findings {
@@ -32,7 +30,8 @@ impl Outcome {
         let unclear: Vec<String> = unclear
             .map(|(measure, series)| noise(measure, series))
             .collect();
-        let reasons = self.failed.values().chain(&unclear);
+        let failures: Vec<String> = self.failed.values().map(Failed::text).collect();
+        let reasons = failures.iter().chain(&unclear);
         notes.extend(reasons.map(|why| format!("{NOT_MEASURED}: {why}")));
 
         let mut json = Map::new();
@@ -41,14 +40,14 @@ impl Outcome {
         }
         json.insert("loops".to_owned(), json!(self.loops));
         json.insert("rounds".to_owned(), json!(settings.rounds));
-        json.insert("errors".to_owned(), json!(self.failed));
+        json.insert("errors".to_owned(), json!(failures));
         json.insert("verdicts".to_owned(), json!(self.notes));
         Findings {
             table: self.table(settings),
             notes,
             json: Value::Object(json),
             figures: Vec::new(),
-            failures: self.failed.values().cloned().collect(),
+            failures,
         }
     }
 
@@ -74,8 +73,7 @@ impl Outcome {
         });
         for tool in &TOOLS {
             row(tool.name, &|series| {
-                let told = !self.failed.contains_key(tool.name);
-                let added = Spread::of(&series.of(tool.name).ns).filter(|_| told);
+                let added = Spread::of(&series.of(tool.name).ns);
                 [added, self.ratio(series, tool.name)]
             });
         }
@@ -99,6 +97,16 @@ impl Outcome {
             "noise_ns": spread_json(Spread::of(&series.nothing.ns)),
             "tools": Value::Object(tools.collect()),
         })
+    }
+}
+
+impl Failed {
+    fn text(&self) -> String {
+        let first = self.reasons.first().map_or("", String::as_str);
+        match self.reasons.len() {
+            1 => format!("{first} (one round)"),
+            rounds => format!("{first} (this or the like in {rounds} rounds)"),
+        }
     }
 }
 
@@ -164,16 +172,14 @@ mod tests {
             after: 2000.0,
         };
         let bases = [2000.0, 2010.0, 2000.0, 1990.0, 2000.0];
-        let runs = [
-            run(YARDSTICK, yardstick_adds),
-            run(SYSTEM, 200.0),
-            run("cpudist", 1.0),
-        ];
+        let runs = [run(YARDSTICK, yardstick_adds), run(SYSTEM, 200.0)];
         series.keep(YARDSTICK, &bases, &runs);
+        let mut failed = Failed::default();
+        failed.reasons.push("cpudist: ended".to_owned());
         Outcome {
             loops: 7,
             series: vec![series, Series::default()],
-            failed: BTreeMap::from([("cpudist", "cpudist: ended".to_owned())]),
+            failed: BTreeMap::from([("cpudist", failed)]),
             notes: BTreeMap::new(),
         }
     }
@@ -195,7 +201,7 @@ mod tests {
             "{table}"
         );
         assert!(table.contains("0.500 (0.500 .. 0.500)"), "{table}");
-        assert_eq!(findings.failures, ["cpudist: ended"]);
+        assert_eq!(findings.failures, ["cpudist: ended (one round)"]);
     }
 
     #[test]

@@ -50,11 +50,21 @@ pub struct Outcome {
     pub loops: u64,
     /// One for each measure.
     pub series: Vec<Series>,
-    /// Why there is nothing, or no more, of a tool: its own words.
-    pub failed: BTreeMap<&'static str, String>,
+    pub failed: BTreeMap<&'static str, Failed>,
     /// How often each was said.
     pub notes: BTreeMap<String, usize>,
 }
+
+/// Rounds in which a tool did not trace from beginning to end.
+#[derive(Default)]
+pub struct Failed {
+    /// In its own words.
+    pub reasons: Vec<String>,
+    in_a_row: usize,
+}
+
+/// A tool that failed so often in a row is not asked again.
+const GIVE_UP: usize = 2;
 
 struct Run {
     tool: &'static str,
@@ -97,7 +107,7 @@ fn round(
     for n in 0..TOOLS.len() {
         // Each round begins with another tool: none always has the same one before it.
         let tool = &TOOLS[(n + number) % TOOLS.len()];
-        if outcome.failed.contains_key(tool.name) {
+        if failures_in_a_row(outcome, tool) >= GIVE_UP {
             continue;
         }
         let with = sample(bench, settings, loops, Some(tool));
@@ -112,15 +122,19 @@ fn round(
                     with,
                     after,
                 });
+                if let Some(failed) = outcome.failed.get_mut(tool.name) {
+                    failed.in_a_row = 0;
+                }
                 if let Some(note) = note {
                     *outcome.notes.entry(note).or_default() += 1;
                 }
             }
-            // It will not be asked again.
             Err(error) => {
                 let reason = named(tool.name, &format!("{error:#}"));
                 eprintln!("  n/a: {reason}");
-                outcome.failed.insert(tool.name, reason);
+                let failed = outcome.failed.entry(tool.name).or_default();
+                failed.reasons.push(reason);
+                failed.in_a_row += 1;
             }
         }
         before = after;
@@ -137,6 +151,11 @@ fn round(
         series.keep(YARDSTICK, &bases, &between.collect::<Vec<_>>());
     }
     Ok(())
+}
+
+fn failures_in_a_row(outcome: &Outcome, tool: &Tool) -> usize {
+    let failed = outcome.failed.get(tool.name);
+    failed.map_or(0, |failed| failed.in_a_row)
 }
 
 /// Whose error it is, said once.

@@ -15,8 +15,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// Rare enough that looking costs the load nothing that would be seen.
 pub const LOOK: Duration = Duration::from_millis(10);
 
-/// `offcputime` looks up every symbol of the system before it ends.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How a process is ended, and how long each is waited for. `offcputime` looks up every symbol of the system
+/// before it ends, and nobody reads that.
+const ENDINGS: [(Signal, Duration); 3] = [
+    (Signal::INT, Duration::from_secs(20)),
+    (Signal::TERM, Duration::from_secs(5)),
+    (Signal::KILL, Duration::from_secs(5)),
+];
 
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
@@ -132,13 +137,16 @@ impl Process {
         self.end().map(drop)
     }
 
-    /// Asks it to end, as a person would by ^C, and says how it did.
+    /// Asks it to end, as a person would by ^C, then less kindly, and says how it did.
     pub fn end(&mut self) -> anyhow::Result<ExitStatus> {
-        if let Some(status) = self.ended()? {
-            return Ok(status);
+        for (signal, patience) in ENDINGS {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            self.signal(signal);
+            self.ends_within(patience)?;
         }
-        self.signal(Signal::INT);
-        let status = self.ends_within(PATIENCE)?;
+        let status = self.ended()?;
         status.with_context(|| format!("stop {}: it does not end", self.name))
     }
 
@@ -175,14 +183,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
-            if !matches!(self.ended(), Ok(None)) {
-                break;
-            }
-            self.signal(signal);
-            // An error here has nowhere to go; the next signal is the stronger one.
-            let _ = self.ends_within(Duration::from_secs(5));
-        }
+        // An error here has nowhere to go.
+        let _ = self.end();
     }
 }
 
@@ -217,7 +219,7 @@ mod tests {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo no luck >&2; exit 3"]);
         let process = Process::start("a shell", &mut shell, Stdio::null(), scratch.path());
-        let error = process.expect("started").finish(PATIENCE);
+        let error = process.expect("started").finish(Duration::from_secs(20));
         assert_eq!(
             error.expect_err("it failed").to_string(),
             "a shell: ended with exit status: 3: no luck"

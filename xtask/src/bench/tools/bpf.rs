@@ -51,7 +51,8 @@ impl Bpf {
     }
 }
 
-/// How many programs it has attached, once they stay as many.
+/// How many programs it has attached, once they stay as many and it sleeps: then it waits for events, or for
+/// its end. What it does before, reading lists of threads and symbols, keeps it running.
 pub fn wait_until_attached(process: &mut Process) -> anyhow::Result<usize> {
     let mut seen = (0, Instant::now());
     wait_for("attached programs", READY, || {
@@ -60,8 +61,19 @@ pub fn wait_until_attached(process: &mut Process) -> anyhow::Result<usize> {
         if now != seen.0 {
             seen = (now, Instant::now());
         }
-        Ok((now > 0 && seen.1.elapsed() > SETTLED).then_some(now))
+        let settled = now > 0 && seen.1.elapsed() > SETTLED;
+        Ok((settled && sleeps(process.pid())).then_some(now))
     })
+}
+
+fn sleeps(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_sleeping(&stat))
+}
+
+/// The state follows the name, which may contain anything (proc_pid_stat(5)).
+fn is_sleeping(stat: &str) -> bool {
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
 /// Links to BPF programs, and perf events, which older kernels and libraries attach by.
@@ -87,7 +99,7 @@ fn is_attachment(target: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_attachment;
+    use super::{is_attachment, is_sleeping};
 
     #[test]
     fn attachments_are_told_from_maps_and_programs() {
@@ -101,5 +113,13 @@ mod tests {
         ] {
             assert!(!is_attachment(other), "{other}");
         }
+    }
+
+    #[test]
+    fn sleeping_is_told_from_running() {
+        assert!(is_sleeping("7 (a) R (b) S 1 7 7 0"));
+        assert!(!is_sleeping("7 (S) R 1 7 7 0"));
+        assert!(!is_sleeping("7 (a) D 1"));
+        assert!(!is_sleeping(""));
     }
 }
