@@ -24,6 +24,7 @@ use crate::{
     host::Host,
     kernel::{
         cost::Counted,
+        fields::Fields,
         host::{StealSample, host},
         preflight,
         session::{self, Narrow, Session, edge},
@@ -58,7 +59,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     if let Some(refusal) = preflight.refusal() {
         return Err(Failure::from(refusal).into());
     }
-    let fields = preflight.fields.unwrap_or_default();
+    let (fields, types) = preflight.into_parts();
     let target = target::resolve(&options.target)?;
     let command = match options.target.command.as_slice() {
         [] => None,
@@ -69,18 +70,18 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("start the event loop")?
-        .block_on(trace(&options, &fields, target, command))
+        .block_on(trace(&options, (&fields, &types), target, command))
 }
 
 async fn trace(
     options: &RunOptions,
-    fields: &crate::kernel::fields::Fields,
+    kernel: (&Fields, &[u8]),
     target: Resolved,
     command: Option<Waiting>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install()?;
     let mut running = None;
-    let report = observe(options, fields, target, command, &mut running, &mut signals);
+    let report = observe(options, kernel, target, command, &mut running, &mut signals);
     let report = report.await;
     match (running, report) {
         (Some(mut command), report) if !ends_at_once(&report) => {
@@ -107,7 +108,7 @@ struct Written {
 /// From the first record to the written report. Whatever becomes of it, `running` is the command.
 async fn observe(
     options: &RunOptions,
-    fields: &crate::kernel::fields::Fields,
+    kernel: (&Fields, &[u8]),
     target: Resolved,
     command: Option<Waiting>,
     running: &mut Option<Running>,
@@ -125,8 +126,10 @@ async fn observe(
     if let Some(command) = &command {
         asked.pids.push(command.pid());
     }
+    let (fields, types) = kernel;
     let mut session = Session::load(
         fields,
+        types,
         &session::Options {
             buffer,
             cgroups: target.hierarchy,
