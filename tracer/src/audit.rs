@@ -114,6 +114,12 @@ impl Audit {
         (span.to >= from).then(|| span.to.since(from))
     }
 
+    /// See [`crate::ledger::Ledger::glance`].
+    #[inline]
+    pub fn glance(&self) -> u64 {
+        self.from.0 ^ self.sums.voluntary ^ self.sums.counted_sleep.0
+    }
+
     pub fn heal(&mut self, run: Nanos, wait: Nanos) {
         self.sums.run += run;
         self.sums.wait += wait;

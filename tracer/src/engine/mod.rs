@@ -204,6 +204,25 @@ impl Engine {
         self.count_hidden(at.before(Nanos(1)), left as u64, true, sink);
     }
 
+    /// The threads that a frequent event is about.
+    #[inline]
+    pub fn concerned(&self, event: &Event) -> [Option<Slot>; 2] {
+        match &event.what {
+            What::Switch(switch) => [
+                self.tasks.slot(switch.prev.key),
+                self.tasks.slot(switch.next.key),
+            ],
+            What::Waking { task, .. } => [self.tasks.slot(*task), None],
+            _ => [None, None],
+        }
+    }
+
+    /// Reads a little of all that the next event of this thread needs; the answer means nothing.
+    #[inline]
+    pub fn glance(&self, slot: Slot) -> u64 {
+        self.threads.get(slot).map_or(0, Thread::glance)
+    }
+
     /// Where a thread ran or was moved to last.
     pub fn cpu_of(&self, slot: Slot) -> Cpu {
         self.threads
