@@ -57,6 +57,17 @@ impl Life {
 }
 
 impl Row {
+    /// One field from each line of memory, and what they point to.
+    #[inline]
+    pub(super) fn glance(&self) -> u64 {
+        let audit = self.audit.as_ref().map_or(0, Audit::glance);
+        let off = self.off_cpu.first().map_or(0, |off| off.count);
+        let lengths = self.run_slice.glance() ^ self.wait.glance() ^ self.latency.glance();
+        let totals = &self.totals;
+        let totals = totals.run.0 ^ totals.voluntary ^ totals.migrations ^ totals.sleep.0;
+        audit ^ off ^ lengths ^ totals ^ self.holes.0.0 ^ self.life.born.0
+    }
+
     pub(super) fn off(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
         let same = |row: &OffCpu| row.state == state && row.syscall == syscall;
         let Some(place) = self.off_cpu.iter().position(same) else {
