@@ -179,6 +179,12 @@ async fn observe(
         Meter::begin(&session, options.cost, options.max_overhead, began).map_err(Failure::from)?;
     *running = command.map(Waiting::release).transpose()?;
 
+    if options.max_overhead.is_some() && !meter.knows_all() {
+        tell(
+            "warning: --max-overhead goes by the collector alone: what the kernel programs cost is not known",
+        );
+    }
+
     let deadline = options.duration.map(|duration| Instant::now() + duration);
     let style = style(options);
     let mut intervals = interval.map(|every| Intervals {

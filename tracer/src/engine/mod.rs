@@ -13,12 +13,7 @@ mod thread;
 pub(crate) mod tests;
 
 use crate::{
-    engine::{
-        cpu::Cpus,
-        losses::Losses,
-        tasks::Tasks,
-        thread::Thread,
-    },
+    engine::{cpu::Cpus, losses::Losses, tasks::Tasks, thread::Thread},
     model::{
         Cpu, Event, Key, Mark, Nanos, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
         SwitchOut, Syscall, ThreadInfo, Timestamp, What,
