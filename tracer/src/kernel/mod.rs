@@ -13,4 +13,5 @@ pub mod procfs;
 pub mod raw;
 pub mod ring;
 pub mod session;
+mod slots;
 mod snapshot;
