@@ -56,7 +56,7 @@ fn main() -> io::Result<()> {
             name: "messaging, 2 CPUs, 400 threads",
             shape: Shape::messaging(),
             intervals: false,
-            warm_up: 1_000_000,
+            warm_up: 4_000_000,
             events: 2_000_000,
         },
         Run {

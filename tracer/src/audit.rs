@@ -116,6 +116,12 @@ impl Audit {
         (span.to >= from).then(|| span.to.since(from))
     }
 
+    /// See [`crate::ledger::Ledger::glance`].
+    #[inline]
+    pub fn glance(&self) -> u64 {
+        self.from.0 ^ self.sums.voluntary ^ self.sums.counted_sleep.0
+    }
+
     /// `doubtful`: of the wait, what the kernel gained beyond ours may be older than the baseline.
     pub fn heal(&mut self, run: Nanos, wait: Nanos, doubtful: bool) {
         self.sums.doubtful |= doubtful;

@@ -3,6 +3,7 @@
 //! In: spans and marks. Out: rows. Must not know: names, processes, what is shown.
 
 mod both;
+mod row;
 
 use crate::{
     audit::{Audit, share},
@@ -13,58 +14,13 @@ use crate::{
         CheckSource, ClockGap, Cpu, CpuSwitches, Doing, Mark, Nanos, NextKind, OffState, Slot,
         Span, SpanSink, Switch, SwitchCount, Syscall, Timestamp, Wait, WaitBegan,
     },
-    report::{OffCpu, SystemTotals, Totals},
+    report::{SystemTotals, Totals},
     table::Table,
 };
 
 pub use both::Both;
-
-/// One thread.
-#[derive(Clone, Debug, Default)]
-pub struct Row {
-    pub totals: Totals,
-    /// `run` less what the kernel does not count as run time.
-    pub net_run: Nanos,
-    pub run_slice: Histogram,
-    pub wait: Histogram,
-    pub latency: Histogram,
-    pub off_cpu: Vec<OffCpu>,
-    pub audit: Option<Audit>,
-    /// Unknown time since the last switch-out: inside the window and outside of it.
-    holes: (Nanos, Nanos),
-    /// Run and wait that only the counters tell: in the totals, not in the distributions.
-    pub healed_run: Nanos,
-    pub healed_wait: Nanos,
-    /// The thread lived at some time in the window.
-    pub present: bool,
-    life: Life,
-}
-
-/// From birth, or first sight, to death.
-#[derive(Clone, Copy, Debug)]
-struct Life {
-    born: Timestamp,
-    died: Timestamp,
-}
-
-impl Default for Life {
-    /// Not yet, and never.
-    fn default() -> Life {
-        Life {
-            born: Timestamp(u64::MAX),
-            died: Timestamp(u64::MAX),
-        }
-    }
-}
-
-impl Life {
-    #[inline]
-    fn begin(&mut self, at: Timestamp) {
-        if self.born == Timestamp(u64::MAX) {
-            self.born = at;
-        }
-    }
-}
+use row::Life;
+pub use row::Row;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuTotals {
@@ -154,6 +110,12 @@ impl Ledger {
     pub fn lifetime(&self, row: &Row) -> Nanos {
         let Life { born, died } = row.life;
         died.min(self.to).since(born.max(self.from))
+    }
+
+    /// Reads a little of all that the next span of this thread needs; the answer means nothing.
+    #[inline]
+    pub fn glance(&self, slot: Slot) -> u64 {
+        self.row(slot).map_or(0, Row::glance)
     }
 
     fn has_begun(&self) -> bool {
@@ -454,49 +416,6 @@ impl SpanSink for Ledger {
         if at <= self.to {
             self.counted.look(cpu, (at, *counted), at > self.from);
         }
-    }
-}
-
-impl Row {
-    fn off(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
-        let same = |row: &OffCpu| row.state == state && row.syscall == syscall;
-        let Some(place) = self.off_cpu.iter().position(same) else {
-            return self.off_anew(state, syscall, length);
-        };
-        let row = &mut self.off_cpu[place];
-        row.count += 1;
-        row.ns += length;
-        // What is frequent is found early.
-        if place > 0 && self.off_cpu[place - 1].count < self.off_cpu[place].count {
-            self.off_cpu.swap(place - 1, place);
-        }
-    }
-
-    #[cold]
-    fn off_anew(&mut self, state: OffState, syscall: Option<Syscall>, length: Nanos) {
-        // Most threads sleep in one or two calls, and there are many threads: no room in reserve.
-        self.off_cpu.reserve_exact(1);
-        self.off_cpu.push(OffCpu {
-            state,
-            syscall,
-            count: 1,
-            ns: length,
-        });
-    }
-
-    /// Moves what the counters explain out of the holes. What lies outside the window may be all of
-    /// it: only what does not fit there is certainly inside.
-    fn heal(&mut self, run: Nanos, wait: Nanos) {
-        let (inside, outside) = self.holes;
-        let inside = inside.min(self.totals.unknown);
-        let run = (run - outside).min(inside);
-        let wait = (wait - outside).min(inside - run);
-        self.totals.unknown = self.totals.unknown - run - wait;
-        self.totals.run += run;
-        self.totals.wait += wait;
-        self.net_run += run;
-        self.healed_run += run;
-        self.healed_wait += wait;
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod apt;
+mod bench;
 mod build;
 mod ci;
 mod command;
@@ -49,6 +50,11 @@ enum Task {
         #[arg(long)]
         all: bool,
     },
+    /// Measure what tracing costs, side by side with runqlat, perf sched and others, and against the budgets
+    ///
+    /// Installs what is missing, builds, and runs on an otherwise idle machine for 10 minutes at most. Ratios
+    /// are what is claimed, times are information. Fails when something could not be measured.
+    Bench(bench::Options),
     /// Check the house rules that no compiler knows
     Tidy,
 }
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
         Task::Install { prefix } => install::run(&prefix),
         Task::Demo => return end(demo::run()),
         Task::Test { all } => ci::run(all),
+        Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
     };
     end(done.map(|()| ExitCode::SUCCESS))

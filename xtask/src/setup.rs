@@ -1,5 +1,5 @@
-//! Installs what is missing, and only that: first what builds the kernel programs, then, for tests,
-//! what they are tested with. Says what it finds and shows every command that it runs.
+//! Installs what is missing, and only that: first what builds the kernel programs, then what they are
+//! tested with or compared with. Says what it finds and shows every command that it runs.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -34,14 +34,28 @@ const TEST_PROGRAMS: [(&str, &[&str]); 6] = [
     ("setpriv", &["util-linux"]),
 ];
 
+/// What the benchmark compares the tracer with, and loads the machine by.
+const BENCH_PROGRAMS: [(&str, &[&str]); 6] = [
+    ("perf", &["linux-perf", "linux-tools-generic"]),
+    ("stress-ng", &["stress-ng"]),
+    ("taskset", &["util-linux"]),
+    ("runqlat", &["libbpf-tools"]),
+    ("cpudist", &["libbpf-tools"]),
+    ("offcputime", &["libbpf-tools"]),
+];
+
 pub fn run(for_tests: bool) -> anyhow::Result<()> {
     let apt = Apt::here();
     kernel_build(apt.as_ref())?;
     if for_tests {
         checkers(apt.as_ref())?;
-        test_programs(apt.as_ref())?;
+        programs(apt.as_ref(), &TEST_PROGRAMS)?;
     }
     Ok(())
+}
+
+pub fn bench_programs() -> anyhow::Result<()> {
+    programs(Apt::here().as_ref(), &BENCH_PROGRAMS)
 }
 
 fn kernel_build(apt: Option<&Apt>) -> anyhow::Result<()> {
@@ -211,8 +225,8 @@ pub fn has_clippy(toolchain: &Toolchain) -> bool {
     toolchain.sysroot.join("bin/cargo-clippy").exists()
 }
 
-fn test_programs(apt: Option<&Apt>) -> anyhow::Result<()> {
-    for (program, packages) in TEST_PROGRAMS {
+fn programs(apt: Option<&Apt>, wanted: &[(&str, &[&str])]) -> anyhow::Result<()> {
+    for &(program, packages) in wanted {
         if let Some(path) = find(program) {
             found(program, path);
             continue;
@@ -252,7 +266,7 @@ fn stop_nginx() -> anyhow::Result<()> {
 }
 
 /// Servers are in sbin, which is not on everybody's `PATH`.
-fn find(program: &str) -> Option<String> {
+pub fn find(program: &str) -> Option<String> {
     let machine = Machine::here();
     let file = machine.program(program).or_else(|| {
         ["/usr/local/sbin", "/usr/sbin", "/sbin"]

@@ -36,9 +36,13 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
+    // Pointers first: for each that is read from a kernel structure the verifier searches the kernel's
+    // types, on every path that it follows anew.
+    let (next_mm, active_mm) = (next.mm(), prev.active_mm());
     let (prev_tid, next_tid) = (prev.tid(), next.tid());
     let (prev_watched, next_watched) = (is_watched(prev_tid), is_watched(next_tid));
     let told = prev_watched || next_watched;
+    let queue = told.then(|| next.run_queue());
     // Reading the clock is the dearest part of a switch that nobody is told of.
     let at_ns = if told || prev_tid == 0 || next_tid == 0 {
         now()
@@ -46,8 +50,7 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         0
     };
     let kind = next_kind_of(prev, next);
-    let next_mm = next.mm();
-    let changes_mm = next_mm != 0 && next_mm != prev.active_mm();
+    let changes_mm = next_mm != 0 && next_mm != active_mm;
     count(
         prev_tid,
         next_tid,
@@ -56,9 +59,9 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         changes_mm,
         at_ns,
     );
-    if !told {
+    let Some(queue) = queue else {
         return;
-    }
+    };
     let Some(counters) = counters(Probe::Switch) else {
         return;
     };
@@ -68,7 +71,6 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         Probe::Switch,
         kind::SWITCH,
         |record: &mut Switch| {
-            let queue = next.run_queue();
             let clock = queue.clock();
             let last_queued = next.last_queued();
             prev.write_key(&mut record.prev);

@@ -91,7 +91,8 @@ fn load(narrow: Option<Narrow>) -> anyhow::Result<Session> {
         statistics: false,
         verbose: false,
     };
-    let session = Session::load(&preflight.fields.unwrap_or_default(), &options);
+    let (fields, types) = preflight.into_parts();
+    let session = Session::load(&fields, &types, &options);
     Ok(session.map_err(Failure::from)?)
 }
 

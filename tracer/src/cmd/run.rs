@@ -3,14 +3,7 @@
 use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use rustix::{
-    process::Signal,
-    time::{ClockId, clock_gettime},
-};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use tracer_common::record::kind;
 
 use crate::{
@@ -18,12 +11,19 @@ use crate::{
     cli::{CostMethod, RunOptions},
     cmd::{
         Failure,
-        run::{meter::Meter, pace::Pace, target::Resolved},
+        run::{
+            feed::{Farewell, drain_all, now, push_counts, watch_target},
+            meter::Meter,
+            pace::Pace,
+            setup::{default_buffer, interval, raise_priority, style},
+            signals::{Signals, pass_on},
+            target::Resolved,
+        },
     },
     command::{Running, Waiting},
     host::Host,
     kernel::{
-        cost::Counted,
+        fields::Fields,
         host::{StealSample, host},
         preflight,
         session::{self, Narrow, Session, edge},
@@ -35,16 +35,16 @@ use crate::{
     summary::Outside,
 };
 
+mod feed;
 mod meter;
 mod pace;
+mod setup;
+mod signals;
 mod target;
 
 /// How long an event may be held for ordering. Between the stamp of a record and its reservation
 /// lie some 100 ns, unless the hypervisor takes the CPU away just then, for milliseconds.
 const REORDER_WINDOW: Nanos = Nanos(50_000_000);
-
-/// How often the rings are looked at after detaching before records count as gone.
-const LOOKS: usize = 100;
 
 /// How long records are taken after the window's end, so that waits which cross it find their end.
 const TAIL: Duration = Duration::from_millis(50);
@@ -58,7 +58,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     if let Some(refusal) = preflight.refusal() {
         return Err(Failure::from(refusal).into());
     }
-    let fields = preflight.fields.unwrap_or_default();
+    let (fields, types) = preflight.into_parts();
     let target = target::resolve(&options.target)?;
     let command = match options.target.command.as_slice() {
         [] => None,
@@ -69,18 +69,18 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("start the event loop")?
-        .block_on(trace(&options, &fields, target, command))
+        .block_on(trace(&options, (&fields, &types), target, command))
 }
 
 async fn trace(
     options: &RunOptions,
-    fields: &crate::kernel::fields::Fields,
+    kernel: (&Fields, &[u8]),
     target: Resolved,
     command: Option<Waiting>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install()?;
     let mut running = None;
-    let report = observe(options, fields, target, command, &mut running, &mut signals);
+    let report = observe(options, kernel, target, command, &mut running, &mut signals);
     let report = report.await;
     match (running, report) {
         (Some(mut command), report) if !ends_at_once(&report) => {
@@ -107,7 +107,7 @@ struct Written {
 /// From the first record to the written report. Whatever becomes of it, `running` is the command.
 async fn observe(
     options: &RunOptions,
-    fields: &crate::kernel::fields::Fields,
+    kernel: (&Fields, &[u8]),
     target: Resolved,
     command: Option<Waiting>,
     running: &mut Option<Running>,
@@ -125,8 +125,10 @@ async fn observe(
     if let Some(command) = &command {
         asked.pids.push(command.pid());
     }
+    let (fields, types) = kernel;
     let mut session = Session::load(
         fields,
+        types,
         &session::Options {
             buffer,
             cgroups: target.hierarchy,
@@ -177,6 +179,12 @@ async fn observe(
         Meter::begin(&session, options.cost, options.max_overhead, began).map_err(Failure::from)?;
     *running = command.map(Waiting::release).transpose()?;
 
+    if options.max_overhead.is_some() && !meter.knows_all() {
+        tell(
+            "warning: --max-overhead goes by the collector alone: what the kernel programs cost is not known",
+        );
+    }
+
     let deadline = options.duration.map(|duration| Instant::now() + duration);
     let style = style(options);
     let mut intervals = interval.map(|every| Intervals {
@@ -185,6 +193,7 @@ async fn observe(
         next_count: began_plus(began, every),
     });
     let mut pace = Pace::new(buffer);
+    let mut farewell = Farewell::default();
     let end_reason = loop {
         let drained_from = now();
         if let Some(intervals) = &mut intervals {
@@ -214,7 +223,10 @@ async fn observe(
             }
             pipeline.advance(certain);
         }
-        if can_end && certain_after(drained_from, began) && !pipeline.target_lives() {
+        if can_end
+            && certain_after(drained_from, began)
+            && (!pipeline.target_lives() || farewell.is_told_by(&mut session, drained_from)?)
+        {
             break EndReason::TargetExit;
         }
         if output.is_closed() {
@@ -321,28 +333,6 @@ async fn wait_for(command: &mut Running, signals: &mut Signals) -> anyhow::Resul
     }
 }
 
-/// SIGINT reaches the command by itself: from the terminal, to all in the foreground.
-fn pass_on(received: Signal, command: Option<&Running>) {
-    if received == Signal::TERM
-        && let Some(command) = command
-    {
-        command.signal(received);
-    }
-}
-
-/// On a host with more runnable threads than CPUs the rings would fill while we wait for our turn.
-/// We use little, but we need it in time; without CAP_SYS_NICE it stays as it is.
-fn raise_priority() {
-    let _ = rustix::process::setpriority_process(None, -20);
-}
-
-/// An eighth of a per cent of the memory for each CPU: from 1 MiB to 8 MiB.
-fn default_buffer() -> u64 {
-    let info = rustix::system::sysinfo();
-    let memory = info.totalram as u64 * u64::from(info.mem_unit);
-    (memory / 800 / crate::kernel::host::online_cpus()).clamp(1 << 20, 8 << 20)
-}
-
 /// For `-v`.
 fn tell(what: &str) {
     // Nobody is left to be told when stderr is gone.
@@ -367,74 +357,6 @@ fn began_plus(began: Timestamp, every: Duration) -> Timestamp {
 /// Whether the stream has been told beyond `began`.
 fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
     drained_from.before(REORDER_WINDOW) > began
-}
-
-/// `CLOCK_MONOTONIC`, the clock of the records.
-fn now() -> Timestamp {
-    let time = clock_gettime(ClockId::Monotonic);
-    Timestamp(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
-}
-
-/// Asked for, or each second where somebody watches.
-fn interval(options: &RunOptions) -> Option<Duration> {
-    let watched = options.format == Format::Table
-        && options.output.is_none()
-        && rustix::termios::isatty(std::io::stdout());
-    options
-        .interval
-        .or(watched.then_some(Duration::from_secs(1)))
-}
-
-fn style(options: &RunOptions) -> Style {
-    let terminal = options.output.is_none() && rustix::termios::isatty(std::io::stdout());
-    let width = rustix::termios::tcgetwinsize(std::io::stdout())
-        .ok()
-        .filter(|_| terminal)
-        .map(|size| usize::from(size.ws_col));
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    Style {
-        cmdline: options.cmdline,
-        ..Style::for_terminal(width, terminal, no_color)
-    }
-}
-
-/// Where only some threads are watched: who they are now.
-fn watch_target(session: &mut Session, settings: &Settings) -> anyhow::Result<()> {
-    if !session.facts().narrow {
-        return Ok(());
-    }
-    let seen = session.snapshot(kind::THREAD).map_err(Failure::from)?;
-    let mut chooser = Pipeline::new(settings.clone());
-    for record in seen.records() {
-        chooser.push(record);
-    }
-    chooser.push(&edge(kind::WINDOW_BEGIN, now().0));
-    chooser.advance(Timestamp(u64::MAX));
-    session.watch(&chooser.chosen()).map_err(Failure::from)?;
-    Ok(())
-}
-
-/// What each CPU has counted, for the edge `at`, which is now: just before it, as what happens at an edge
-/// belongs to what follows.
-fn push_counts(session: &Session, pipeline: &mut Pipeline, at: Timestamp) -> anyhow::Result<()> {
-    for record in session.cpu_records(at.0 - 1).map_err(Failure::from)? {
-        pipeline.push(&record);
-    }
-    Ok(())
-}
-
-/// Once detached: all that was written, and how much that is. A program may still be in the middle of a
-/// record on another CPU.
-fn drain_all(session: &mut Session, pipeline: &mut Pipeline) -> anyhow::Result<Counted> {
-    let mut counted = Counted::default();
-    for _ in 0..LOOKS {
-        while !session.drain(|record| pipeline.push(record)).complete {}
-        counted = session.counted().map_err(Failure::from)?;
-        if counted.records() == counted.lost() + session.received() {
-            break;
-        }
-    }
-    Ok(counted)
 }
 
 /// Answers whether somebody still reads.
@@ -474,35 +396,5 @@ async fn ended(command: Option<&mut Running>) -> anyhow::Result<()> {
     match command {
         Some(command) => command.ended().await,
         None => std::future::pending().await,
-    }
-}
-
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    received: bool,
-}
-
-impl Signals {
-    fn install() -> anyhow::Result<Signals> {
-        let on = |kind| signal(kind).context("handle signals");
-        Ok(Signals {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            received: false,
-        })
-    }
-
-    /// The first one, which asks for the report; a second one is an error: stop at once.
-    async fn next(&mut self) -> Result<Signal, Failure> {
-        let signal = tokio::select! {
-            _ = self.interrupt.recv() => Signal::INT,
-            _ = self.terminate.recv() => Signal::TERM,
-        };
-        if std::mem::replace(&mut self.received, true) {
-            let status = 128 + signal.as_raw() as u8;
-            return Err(Failure::Stopped { status });
-        }
-        Ok(signal)
     }
 }

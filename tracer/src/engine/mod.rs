@@ -4,6 +4,7 @@
 //! no clock, no window: what is inside the window is the ledger's affair.
 
 mod cpu;
+mod hidden;
 mod losses;
 pub mod tasks;
 mod thread;
@@ -12,12 +13,7 @@ mod thread;
 pub(crate) mod tests;
 
 use crate::{
-    engine::{
-        cpu::Cpus,
-        losses::Losses,
-        tasks::{Identity, Tasks},
-        thread::Thread,
-    },
+    engine::{cpu::Cpus, losses::Losses, tasks::Tasks, thread::Thread},
     model::{
         Cpu, Event, Key, Mark, Nanos, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
         SwitchOut, Syscall, ThreadInfo, Timestamp, What,
@@ -200,34 +196,30 @@ impl Engine {
         self.count_hidden(at.before(Nanos(1)), left as u64, true, sink);
     }
 
+    /// The threads that a frequent event is about.
+    #[inline]
+    pub fn concerned(&self, event: &Event) -> [Option<Slot>; 2] {
+        match &event.what {
+            What::Switch(switch) => [
+                self.tasks.slot(switch.prev.key),
+                self.tasks.slot(switch.next.key),
+            ],
+            What::Waking { task, .. } => [self.tasks.slot(*task), None],
+            _ => [None, None],
+        }
+    }
+
+    /// Reads a little of all that the next event of this thread needs; the answer means nothing.
+    #[inline]
+    pub fn glance(&self, slot: Slot) -> u64 {
+        self.threads.get(slot).map_or(0, Thread::glance)
+    }
+
     /// Where a thread ran or was moved to last.
     pub fn cpu_of(&self, slot: Slot) -> Cpu {
         self.threads
             .get(slot)
             .map_or(Cpu::default(), |thread| thread.cpu)
-    }
-
-    /// Threads that ran and whose switch-outs the kernel does not show.
-    pub fn hidden(&self) -> impl Iterator<Item = Slot> {
-        let is_hidden =
-            |slot: &Slot, who: &Identity| who.tid != 0 && self.threads[*slot].is_hidden();
-        self.tasks
-            .iter()
-            .filter(move |(slot, who)| who.died_at.is_none() && is_hidden(slot, who))
-            .map(|(slot, _)| slot)
-    }
-
-    /// Departures of hidden threads: they count for the machine all the same.
-    fn count_hidden(&mut self, at: Timestamp, left: u64, blocked: bool, sink: &mut impl SpanSink) {
-        let (voluntary, involuntary) = if blocked { (left, 0) } else { (0, left) };
-        sink.unseen(
-            at,
-            SwitchCount {
-                voluntary,
-                involuntary,
-                from_idle: 0,
-            },
-        );
     }
 
     pub fn tasks_mut(&mut self) -> &mut Tasks {

@@ -95,6 +95,11 @@ impl Tasks {
         Some(self.holder(key)?.0)
     }
 
+    /// How many threads have a key.
+    pub fn living(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// Whoever has this key now, with its tid.
     #[inline]
     pub fn holder(&self, key: Key) -> Option<(Slot, u32)> {

@@ -114,6 +114,13 @@ impl Thread {
         }
     }
 
+    /// One field from each line of memory.
+    #[inline]
+    pub fn glance(&self) -> u64 {
+        let since = self.since().unwrap_or_default();
+        since.0 ^ self.run_since.0 ^ self.lost_ahead ^ u64::from(self.cpu.0)
+    }
+
     /// A thread at its creation.
     pub fn unborn(slot: Slot, at: Timestamp, counters: Counters) -> Thread {
         Thread {

@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 const OVERRIDE: &str = "TRACER_BTF";
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
+const MAGIC: u16 = 0xeb9f;
+const VERSION: u8 = 1;
+/// Of the header that is written here; one that is read may be longer.
+const HEADER: usize = 24;
+
 /// Longest chain of typedefs and qualifiers, and deepest nesting of anonymous members, followed.
 /// Kernels of 2026 stay below 10.
 const DEPTH: usize = 32;
@@ -65,6 +70,22 @@ pub struct Field {
 pub enum Param {
     Pointer,
     Integer,
+}
+
+/// A type by its name: see [`Btf::outline`].
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    Typedef(String),
+    Function(String),
+}
+
+impl Wanted {
+    fn kind_and_name(&self) -> (u32, &str) {
+        match self {
+            Wanted::Typedef(name) => (kind::TYPEDEF, name),
+            Wanted::Function(name) => (kind::FUNC, name),
+        }
+    }
 }
 
 /// Parsed once: the offset of each type's entry. Names are compared when asked for.
@@ -192,6 +213,46 @@ impl Btf {
         self.named(kind::FUNC, name).next().is_some()
     }
 
+    /// BTF in which every type has the number that it has here, and only the named ones have a name: for
+    /// loaders that look up numbers. All of the kernel's types would be dozens of megabytes to them.
+    pub fn outline(&self, wanted: &[Wanted]) -> Vec<u8> {
+        let (mut types, mut strings) = (Vec::new(), vec![0]);
+        // Up to the last one that is named; the others take part as numbers only.
+        let mut end = 0;
+        for at in &self.entries[1..] {
+            let found = self.read_type(*at as usize).and_then(|found| {
+                let is_it = |wanted: &&Wanted| {
+                    let (kind, name) = wanted.kind_and_name();
+                    found.kind == kind && self.is_named(found.name, name)
+                };
+                wanted.iter().find(is_it)
+            });
+            let (name, kind) = match found.map(Wanted::kind_and_name) {
+                Some((kind, name)) => {
+                    let at = strings.len() as u32;
+                    strings.extend(name.bytes().chain([0]));
+                    (at, kind)
+                }
+                None => (0, kind::FWD),
+            };
+            types.extend([name, kind << 24, 0].into_iter().flat_map(u32::to_ne_bytes));
+            if name != 0 {
+                end = types.len();
+            }
+        }
+        types.truncate(end);
+        let (types_len, strings_len) = (types.len() as u32, strings.len() as u32);
+        let mut outline = Vec::with_capacity(HEADER + types.len() + strings.len());
+        outline.extend(MAGIC.to_ne_bytes());
+        outline.extend([VERSION, 0]);
+        for field in [HEADER as u32, 0, types_len, types_len, strings_len] {
+            outline.extend(field.to_ne_bytes());
+        }
+        outline.extend(types);
+        outline.extend(strings);
+        outline
+    }
+
     /// The member `name` of a structure or union, and its type.
     fn member(
         &self,
@@ -316,7 +377,6 @@ impl Btf {
 
 /// Reads the header: where the types and the strings are.
 fn sections(data: &[u8]) -> Result<(Range<usize>, Range<usize>), BtfError> {
-    const MAGIC: u16 = 0xeb9f;
     match data
         .first_chunk::<2>()
         .map(|bytes| u16::from_ne_bytes(*bytes))
@@ -326,7 +386,7 @@ fn sections(data: &[u8]) -> Result<(Range<usize>, Range<usize>), BtfError> {
         _ => return Err(BtfError::Magic),
     }
     let word = |at| read_u32(data, at).ok_or(BtfError::Truncated("the header"));
-    if data.get(2) != Some(&1) {
+    if data.get(2) != Some(&VERSION) {
         return Err(data
             .get(2)
             .map_or(BtfError::Truncated("the header"), |&version| {

@@ -14,6 +14,7 @@ use std::io;
 
 use super::btf::Btf;
 use super::fields::Fields;
+use super::session;
 use facts::Facts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,14 @@ pub fn check() -> Preflight {
 }
 
 impl Preflight {
+    /// What a session is loaded with: where fields are, and the numbers of the types it is loaded for.
+    pub fn into_parts(self) -> (Fields, Vec<u8>) {
+        let types = self
+            .btf
+            .map_or_else(Vec::new, |btf| btf.outline(&session::wanted_types()));
+        (self.fields.unwrap_or_default(), types)
+    }
+
     /// All that stands in the way; `None`: nothing that could be told beforehand.
     pub fn refusal(&self) -> Option<Refusal> {
         let missing = self

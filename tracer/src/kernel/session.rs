@@ -20,7 +20,7 @@ use tracer_common::{
 };
 
 use super::{
-    btf::Btf,
+    btf::Wanted,
     cgroup::Hierarchy,
     cost::{Counted, Prices},
     counts::{CountersPod, CpuSwitchesPod},
@@ -82,14 +82,15 @@ pub struct Session {
 
 impl Session {
     /// Loads; nothing is attached yet. Inside a tokio runtime only.
-    pub fn load(fields: &Fields, options: &Options) -> Result<Session, Refusal> {
+    /// `types` is what [`wanted_types`] asks for.
+    pub fn load(fields: &Fields, types: &[u8], options: &Options) -> Result<Session, Refusal> {
         let cpus = aya::util::online_cpus()
             .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
         let possible = aya::util::nr_cpus()
             .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
-        let btf = aya::Btf::parse_file(Btf::path(), aya::Endianness::default())
+        let btf = aya::Btf::parse(types, aya::Endianness::default())
             .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
-        let mut ebpf = load(fields, options, &btf, possible)?;
+        let mut ebpf = load(fields, options, possible)?;
 
         // The programs refer to this map by its descriptor until they are loaded.
         let mut places = take::<ArrayOfMaps<MapData, RingBuf<MapData>>>(&mut ebpf, "RINGS")?;
@@ -252,6 +253,15 @@ impl Session {
     }
 }
 
+/// The kernel's types that programs are loaded for.
+pub fn wanted_types() -> Vec<Wanted> {
+    let tracepoints = PROBES
+        .iter()
+        .map(|probe| Wanted::Typedef(format!("btf_trace_{}", probe.name)));
+    let iterator = Wanted::Function(format!("bpf_iter_{}", SNAPSHOT.1));
+    tracepoints.chain([iterator]).collect()
+}
+
 const HEADER: usize = size_of::<Header>();
 const KIND: usize = std::mem::offset_of!(Header, kind);
 
@@ -264,12 +274,7 @@ pub fn edge(kind: u16, at_ns: u64) -> [u8; HEADER] {
     bytes
 }
 
-fn load(
-    fields: &Fields,
-    options: &Options,
-    btf: &aya::Btf,
-    possible_cpus: usize,
-) -> Result<aya::Ebpf, Refusal> {
+fn load(fields: &Fields, options: &Options, possible_cpus: usize) -> Result<aya::Ebpf, Refusal> {
     let own_tgid = u64::from(std::process::id());
     let key_secret = secret();
     let cgroups = match options.cgroups {
@@ -290,7 +295,8 @@ fn load(
     let log_level: u8 = if options.verbose { 4 } else { 0 };
 
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(btf));
+    // For relocations, of which the programs have none: offsets are globals.
+    loader.btf(None);
     for (name, offset) in &fields.offsets {
         loader.override_global(name, offset, true);
     }

@@ -70,6 +70,12 @@ impl Snapshot {
             .filter(|record| flags_of(record) & thread_flags::UNWATCHED == 0)
     }
 
+    /// Whether any watched thread is not dead.
+    pub fn has_watched_life(&self) -> bool {
+        self.watched()
+            .any(|record| flags_of(record) & thread_flags::DEAD == 0)
+    }
+
     /// The first pass is taken whole; later ones replace torn entries.
     fn merge(&mut self, pass: &[u8]) {
         if self.records.is_empty() {

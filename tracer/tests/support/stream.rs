@@ -119,6 +119,8 @@ struct Task {
     nivcsw: u64,
     run_delay: u64,
     sum_exec: u64,
+    /// When it was woken, told by its switch-in; 0: it was not.
+    waking: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -383,17 +385,12 @@ impl Machine {
             .unwrap_or(cpus + first)
     }
 
-    /// `sched_waking` on `by`, and the run queue at once: three times of four the one it was on.
+    /// `sched_waking` by whoever runs on `by`, and the run queue at once: three times of four the one it was on.
     fn wake(&mut self, id: usize, by: usize) {
-        let current_tid = self.tasks[self.places[by].running].tid;
+        // An event of the kernel's, though no record: the switch-in takes it along.
+        self.written += 1;
+        self.tasks[id].waking = self.now;
         let task = self.tasks[id];
-        let record = record::Waking {
-            header: self.header(by, kind::WAKING, size_of::<record::Waking>(), 0),
-            task: task.key,
-            tid: task.tid,
-            current_tid,
-        };
-        self.write(by, &record);
         let elsewhere = self.shape.mix != Mix::Pipe && self.draw(4) == 0;
         let to = if elsewhere {
             self.draw(self.shape.cpus as u64) as usize
@@ -475,6 +472,7 @@ impl Machine {
             },
             nr_running: 1,
             rq_clock_ns: now,
+            next_waking_ns: into.waking,
             ..record::Switch::default()
         };
         self.write(cpu, &record);
@@ -491,6 +489,7 @@ impl Machine {
         }
         let into = &mut self.tasks[next];
         into.run_delay += next_wait;
+        into.waking = 0;
         (into.does, into.since, into.cpu) = (Does::Run, now, cpu);
         self.places[cpu].running = next;
         if mm != 0 {
@@ -572,6 +571,7 @@ impl Machine {
             nivcsw: 0,
             run_delay: 0,
             sum_exec: 0,
+            waking: 0,
         }
     }
 

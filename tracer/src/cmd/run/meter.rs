@@ -56,6 +56,11 @@ impl Meter {
         Ok(meter)
     }
 
+    /// Whether the kernel part of the cost is known.
+    pub fn knows_all(&self) -> bool {
+        self.began.kernel_ns.is_some()
+    }
+
     /// Whether more of the machine was used of late than the user allows.
     pub fn exceeds(&mut self, session: &Session, now: Timestamp) -> Result<bool, Refusal> {
         let Some(limit) = self.limit else {

@@ -347,3 +347,24 @@ fn the_kernel_of_this_machine_parses() {
     );
     assert!(btf.function_exists("bpf_iter_task"));
 }
+
+#[test]
+fn an_outline_keeps_the_numbers_and_names_what_is_wanted() {
+    let whole = Btf::parse(small_kernel()).expect("whole");
+    let wanted = [
+        Wanted::Typedef("btf_trace_sched_switch".to_owned()),
+        Wanted::Function("no such function".to_owned()),
+    ];
+    let bytes = whole.outline(&wanted);
+    let outline = aya::Btf::parse(&bytes, aya::Endianness::default()).expect("aya reads it");
+    let number = |btf: &aya::Btf, name: &str| {
+        btf.id_by_type_name_kind(name, aya_obj::btf::BtfKind::Typedef)
+            .ok()
+    };
+    let all = aya::Btf::parse(&small_kernel(), aya::Endianness::default()).expect("aya reads it");
+    let name = "btf_trace_sched_switch";
+    assert!(number(&all, name).is_some());
+    assert_eq!(number(&outline, name), number(&all, name));
+    assert_eq!(number(&outline, "no such type"), None);
+    assert!(Btf::parse(bytes).expect("whole").types() <= whole.types());
+}
