@@ -156,6 +156,15 @@ pub fn refused_by_kernel(what: &str, error: &(dyn Error + 'static)) -> Refusal {
     }
 }
 
+/// The same for a step that users can do without: they are told how.
+pub fn refused_option(what: &str, error: &(dyn Error + 'static), remedy: &str) -> Refusal {
+    let mut refusal = refused_by_kernel(what, error);
+    for obstacle in &mut refusal.obstacles {
+        remedy.clone_into(&mut obstacle.remedy);
+    }
+    refusal
+}
+
 fn remedy_for(errno: Option<i32>) -> String {
     use rustix::io::Errno;
     match errno.map(Errno::from_raw_os_error) {

@@ -26,7 +26,7 @@ use super::{
     counts::{CountersPod, CpuSwitchesPod},
     diagnostics::Diagnostics,
     fields::Fields,
-    preflight::{Refusal, refused_by_kernel},
+    preflight::{Refusal, refused_by_kernel, refused_option},
     probes::{LOOK, PROBES, SNAPSHOT, WATCH},
     ring::{self, Rings},
     slots::Slots,
@@ -184,7 +184,8 @@ impl Session {
             .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime))
             .transpose()
             .map_err(|error| {
-                refused_by_kernel("keep run-time statistics (CAP_SYS_ADMIN)", &error)
+                let remedy = "it takes CAP_SYS_ADMIN: run as root, or without --cost exact";
+                refused_option("keep run-time statistics", &error, remedy)
             })?;
         let rings = Rings::new(rings, slots, options.buffer)
             .map_err(|error| refused_by_kernel("watch the rings", &error))?;

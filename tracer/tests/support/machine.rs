@@ -123,10 +123,15 @@ pub fn is_root() -> bool {
 
 /// The CPU to pin to: the last, as most of what cannot be moved lives on the first.
 pub fn last_cpu() -> String {
-    let allowed = rustix::thread::sched_getaffinity(None).expect("read the CPUs allowed");
-    let is_set = |&cpu: &usize| allowed.is_set(cpu);
-    let last = (0..rustix::thread::CpuSet::MAX_CPU).rfind(is_set);
+    let last = allowed_cpus().pop();
     last.expect("at least one CPU").to_string()
+}
+
+/// Those that this test may run on.
+pub fn allowed_cpus() -> Vec<u16> {
+    let allowed = rustix::thread::sched_getaffinity(None).expect("read the CPUs allowed");
+    let all = 0..u16::try_from(rustix::thread::CpuSet::MAX_CPU).unwrap_or(u16::MAX);
+    all.filter(|&cpu| allowed.is_set(cpu.into())).collect()
 }
 
 pub fn cpus() -> u64 {
@@ -208,7 +213,8 @@ impl Sample {
     }
 }
 
-fn monotonic() -> u64 {
+/// The clock of the reports.
+pub fn monotonic() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

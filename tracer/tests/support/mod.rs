@@ -10,6 +10,7 @@
 pub mod check;
 pub mod machine;
 pub mod nginx;
+pub mod pipe;
 pub mod trace;
 
 use std::fs::OpenOptions;

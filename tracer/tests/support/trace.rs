@@ -96,6 +96,19 @@ impl Live {
         live
     }
 
+    pub fn id(&self) -> u32 {
+        self.running().id()
+    }
+
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        self.running().signal(signal);
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("taken only at the end")
+    }
+
     fn has_line(&self) -> bool {
         fs::read(&self.file).is_ok_and(|text| text.contains(&b'\n'))
     }
@@ -116,16 +129,30 @@ impl Live {
         self.take(running)
     }
 
+    /// Ends it now, and takes the report whatever it says.
+    #[track_caller]
+    pub fn interrupt(mut self) -> Traced {
+        let running = self.running.take().expect("taken only once");
+        running.signal(Signal::INT);
+        self.collect(running)
+    }
+
     #[track_caller]
     fn take(&self, running: Running) -> Value {
+        let Traced { outcome, report } = self.collect(running);
+        expect_valid(&report);
+        outcome.expect_code(0);
+        report
+    }
+
+    #[track_caller]
+    fn collect(&self, running: Running) -> Traced {
         let outcome = running.finish();
         let text = fs::read_to_string(&self.file).expect("read the output");
         let last = text.lines().last().unwrap_or_default();
         let report: Value = serde_json::from_str(last)
             .unwrap_or_else(|error| panic!("{error}; stderr:\n{}", outcome.stderr()));
         assert_eq!(report["type"], "report", "stderr:\n{}", outcome.stderr());
-        expect_valid(&report);
-        outcome.expect_code(0);
-        report
+        Traced { outcome, report }
     }
 }
