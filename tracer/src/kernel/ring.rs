@@ -109,6 +109,10 @@ impl Rings {
                 }
                 records += 1;
             }
+            // Letting go of it takes it out of the ring.
+            if let Some(record) = &item {
+                push(record);
+            }
             drop(item);
             if let Some(slots) = slots {
                 slots.end(*cpu);
