@@ -15,3 +15,4 @@ pub mod ring;
 pub mod session;
 mod slots;
 mod snapshot;
+pub mod timer;
