@@ -27,7 +27,6 @@ use crate::{
         host::{StealSample, host},
         preflight,
         session::{self, Narrow, Session, edge},
-        timer::Timer,
     },
     model::{Nanos, Timestamp},
     output::{self, Format, Style, file::Output},
@@ -194,7 +193,6 @@ async fn observe(
         next_count: began_plus(began, every),
     });
     let mut pace = Pace::new(buffer);
-    let timer = Timer::new().context("make a timer")?;
     let mut farewell = Farewell::default();
     let end_reason = loop {
         let drained_from = now();
@@ -243,8 +241,9 @@ async fn observe(
             let left = intervals.next_count.since(now());
             wait = wait.min(Duration::from_nanos(left.0));
         }
+        let next_drain = Instant::now() + wait;
         tokio::select! {
-            over = timer.after(wait) => over.context("wait for the next drain")?,
+            () = sleep_until(next_drain) => {}
             asked = session.rings().asked() => asked.context("wait for the rings")?,
             () = at(deadline) => break EndReason::Duration,
             ended = ended(running.as_mut()) => {

@@ -15,4 +15,3 @@ pub mod ring;
 pub mod session;
 mod slots;
 mod snapshot;
-pub mod timer;
