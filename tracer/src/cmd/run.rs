@@ -167,12 +167,15 @@ async fn observe(
     }
 
     let mut pipeline = Pipeline::new(settings);
+    // What the rings took since the probes are on must not be what the window's first records miss.
+    session.drain(|record| pipeline.push(record));
     let seen = session.snapshot(kind::THREAD).map_err(Failure::from)?;
     for record in seen.watched() {
         pipeline.push(record);
     }
-    let began = now();
+    session.drain(|record| pipeline.push(record));
     let started = jiff::Timestamp::now();
+    let began = now();
     pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
     push_counts(&session, &mut pipeline, began)?;
     let mut meter =
