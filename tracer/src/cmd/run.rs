@@ -23,6 +23,7 @@ use crate::{
     command::{Running, Waiting},
     host::Host,
     kernel::{
+        alarm::Alarm,
         fields::Fields,
         host::{StealSample, host},
         preflight,
@@ -196,6 +197,7 @@ async fn observe(
         next_count: began_plus(began, every),
     });
     let mut pace = Pace::new(buffer);
+    let alarm = Alarm::new().context("set up a timer")?;
     let mut farewell = Farewell::default();
     let end_reason = loop {
         let drained_from = now();
@@ -244,11 +246,16 @@ async fn observe(
             let left = intervals.next_count.since(now());
             wait = wait.min(Duration::from_nanos(left.0));
         }
-        let next_drain = Instant::now() + wait;
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break EndReason::Duration;
+            }
+            wait = wait.min(left);
+        }
         tokio::select! {
-            () = sleep_until(next_drain) => {}
+            rang = alarm.after(wait) => rang.context("wait for the next look at the rings")?,
             asked = session.rings().asked() => asked.context("wait for the rings")?,
-            () = at(deadline) => break EndReason::Duration,
             ended = ended(running.as_mut()) => {
                 ended?;
                 break EndReason::TargetExit;
@@ -384,14 +391,6 @@ fn verdict(Written { report, seen }: &Written) -> anyhow::Result<ExitCode> {
         return Err(Failure::Invalid(format!("the report is invalid: {why}")).into());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Never without a deadline.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Never without a command.
