@@ -23,6 +23,7 @@ use crate::{
     command::{Running, Waiting},
     host::Host,
     kernel::{
+        alarm::Alarm,
         fields::Fields,
         host::{StealSample, host},
         preflight,
@@ -167,12 +168,15 @@ async fn observe(
     }
 
     let mut pipeline = Pipeline::new(settings);
+    // What the rings took since the probes are on must not be what the window's first records miss.
+    session.drain(|record| pipeline.push(record));
     let seen = session.snapshot(kind::THREAD).map_err(Failure::from)?;
     for record in seen.watched() {
         pipeline.push(record);
     }
-    let began = now();
+    session.drain(|record| pipeline.push(record));
     let started = jiff::Timestamp::now();
+    let began = now();
     pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
     push_counts(&session, &mut pipeline, began)?;
     let mut meter =
@@ -193,6 +197,7 @@ async fn observe(
         next_count: began_plus(began, every),
     });
     let mut pace = Pace::new(buffer);
+    let alarm = Alarm::new().context("set up a timer")?;
     let mut farewell = Farewell::default();
     let end_reason = loop {
         let drained_from = now();
@@ -241,11 +246,16 @@ async fn observe(
             let left = intervals.next_count.since(now());
             wait = wait.min(Duration::from_nanos(left.0));
         }
-        let next_drain = Instant::now() + wait;
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break EndReason::Duration;
+            }
+            wait = wait.min(left);
+        }
         tokio::select! {
-            () = sleep_until(next_drain) => {}
+            rang = alarm.after(wait) => rang.context("wait for the next look at the rings")?,
             asked = session.rings().asked() => asked.context("wait for the rings")?,
-            () = at(deadline) => break EndReason::Duration,
             ended = ended(running.as_mut()) => {
                 ended?;
                 break EndReason::TargetExit;
@@ -381,14 +391,6 @@ fn verdict(Written { report, seen }: &Written) -> anyhow::Result<ExitCode> {
         return Err(Failure::Invalid(format!("the report is invalid: {why}")).into());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Never without a deadline.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Never without a command.

@@ -1,5 +1,6 @@
 //! Everything that asks the kernel: Linux only. Moves bytes and facts, never sees an event.
 
+pub mod alarm;
 pub mod btf;
 pub mod cgroup;
 pub mod cost;
