@@ -27,7 +27,7 @@ use super::{
     diagnostics::Diagnostics,
     fields::Fields,
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{LOOK, PROBES, SNAPSHOT, WATCH},
+    probes::{EMPTY, LOOK, PROBES, SNAPSHOT, WATCH},
     ring::{self, Rings},
     slots::Slots,
 };
@@ -226,6 +226,20 @@ impl Session {
     pub fn attach(&mut self) -> Result<(), Refusal> {
         self.links = attach(&mut self.ebpf)?;
         self.look_at_cpus();
+        Ok(())
+    }
+
+    /// Attaches programs that do nothing where all but everything happens, instead of ours.
+    pub fn attach_empty(&mut self, types: &[u8]) -> Result<(), Refusal> {
+        let btf = aya::Btf::parse(types, aya::Endianness::default())
+            .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
+        for (name, tracepoint) in EMPTY {
+            let refused = |error| refused_by_kernel(&format!("attach {name}"), &error);
+            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
+            program.load(tracepoint, &btf).map_err(refused)?;
+            let link = program.attach().map_err(refused)?;
+            self.links.push(program.take_link(link).map_err(refused)?);
+        }
         Ok(())
     }
 
