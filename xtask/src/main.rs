@@ -15,6 +15,7 @@ mod counts;
 mod demo;
 mod install;
 mod setup;
+mod soak;
 mod tidy;
 #[path = "../../tracer/build/toolchain.rs"]
 mod toolchain;
@@ -55,6 +56,11 @@ enum Task {
     /// Installs what is missing, builds, and runs on an otherwise idle machine for 10 minutes at most. Ratios
     /// are what is claimed, times are information. Fails when something could not be measured.
     Bench(bench::Options),
+    /// Trace the whole system for minutes under a load of births and switches, and watch the tracer's memory
+    ///
+    /// Fails when it grows after the first minute, when something is missing that is not told, or when an
+    /// interval does not come.
+    Soak(soak::Options),
     /// Check the house rules that no compiler knows
     Tidy,
 }
@@ -67,6 +73,7 @@ fn main() -> ExitCode {
         Task::Demo => return end(demo::run()),
         Task::Test { all } => ci::run(all),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Tidy => tidy::run(),
     };
     end(done.map(|()| ExitCode::SUCCESS))

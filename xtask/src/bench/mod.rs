@@ -15,12 +15,12 @@ mod paired;
 mod pipe;
 mod prepare;
 mod probes;
-mod process;
+pub mod process;
 mod report;
 mod series;
 mod start;
-mod stats;
-mod table;
+pub mod stats;
+pub mod table;
 mod tools;
 
 use std::fs;
