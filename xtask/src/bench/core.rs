@@ -71,7 +71,7 @@ fn findings(output: &str) -> anyhow::Result<Findings> {
     // The budget is about the loads of the other budgets; the rest shows what grows with what.
     let loads = runs.iter().filter(|run| {
         let name = run["name"].as_str().unwrap_or_default();
-        BUDGETED.iter().any(|load| name == *load)
+        BUDGETED.contains(&name)
     });
     let rates = loads.map(|run| run["events_per_second"].as_f64());
     let slowest = rates
