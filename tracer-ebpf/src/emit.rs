@@ -18,10 +18,10 @@ use crate::{
     watch::is_watched,
 };
 
-/// Writes one record of type `T` about a thread, if that is watched. `T` starts with a [`Header`]; `fill` sets every field after it
-/// and answers the header's flags. A wake-up per record would cost ten times the record and make us
-/// our own noisy neighbour: the collector comes by itself, and is called only once in thousands of
-/// records, so that a burst does not find it asleep.
+/// Writes one record of type `T` about a thread, if that is watched. `T` starts with a [`Header`];
+/// `fill` sets every field after it and answers the header's flags. A wake-up per record would cost ten
+/// times the record and make us our own noisy neighbour: the collector comes by itself, and is called
+/// only once in thousands of records, so that a burst does not find it asleep.
 #[inline(always)]
 pub fn emit<T: 'static>(probe: Probe, kind: u16, tid: u32, fill: impl FnOnce(&mut T) -> u16) {
     let Some(counters) = counters(probe) else {

@@ -71,31 +71,27 @@ pub fn note(task: Task) {
 /// What the note of a thread says, if there is one: the time, and who was current.
 #[inline(always)]
 pub fn read(tid: u32) -> (u64, u32) {
-    match WAKINGS.get_ptr_mut(wake_note(tid)) {
-        // SAFETY: a place of the map.
-        Some(note) => unsafe {
-            if (*note).tid == tid {
-                ((*note).at_ns, (*note).current_tid)
-            } else {
-                (0, 0)
-            }
-        },
-        None => (0, 0),
-    }
+    find(tid).map_or((0, 0), |note| (note.at_ns, note.current_tid))
 }
 
 /// The same, and the place is free again.
 #[inline(always)]
 pub fn take(tid: u32) -> (u64, u32) {
-    match WAKINGS.get_ptr_mut(wake_note(tid)) {
-        // SAFETY: a place of the map.
-        Some(note) => unsafe {
-            if (*note).tid != tid {
-                return (0, 0);
-            }
-            (*note).tid = 0;
-            ((*note).at_ns, (*note).current_tid)
-        },
-        None => (0, 0),
+    find(tid).map_or((0, 0), |note| {
+        note.tid = 0;
+        (note.at_ns, note.current_tid)
+    })
+}
+
+/// The idle threads have no number of their own, and are not woken.
+#[inline(always)]
+fn find(tid: u32) -> Option<&'static mut WakeNote> {
+    if tid == 0 {
+        return None;
     }
+    let note = WAKINGS.get_ptr_mut(wake_note(tid))?;
+    // SAFETY: a place of the map. Only the waker of this very thread writes a note with its number, and
+    // that before the thread is switched in.
+    let note = unsafe { &mut *note };
+    (note.tid == tid).then_some(note)
 }
