@@ -64,6 +64,18 @@ const _: () = assert!(
         == 3
 );
 
+/// The slots of one CPU, a ring of whole switch records in memory that collector and kernel share. Only
+/// the switch probe writes there, which nothing interrupts: no lock, no helper. A cache line of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotMarks {
+    /// Records written so far; the next one goes into the slot with this number, modulo their count.
+    pub head: u64,
+    /// Records read so far: written by the collector.
+    pub tail: u64,
+    pub reserved: [u64; 6],
+}
+
 /// A wake-up that waits to be told with the switch-in that it leads to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,3 +108,4 @@ pub const WATCH_BLOCKS: u32 = (1 << 22) / size_of::<WatchBlock>() as u32;
 const _: () = assert!(size_of::<Counters>() == 40);
 const _: () = assert!(size_of::<CpuSwitches>() == 80);
 const _: () = assert!(size_of::<WakeNote>() == 16);
+const _: () = assert!(size_of::<SlotMarks>() == 64);

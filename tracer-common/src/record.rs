@@ -43,6 +43,8 @@ pub mod kind {
     pub const CGROUP: u16 = 15;
     /// Written by the collector: what one CPU has counted.
     pub const CPU_SWITCHES: u16 = 16;
+    /// No more than a header: calls the collector to the slots, and is not passed on.
+    pub const CALL: u16 = 17;
 }
 
 /// Flags of [`Switch`].

@@ -25,6 +25,9 @@ pub mod feature {
     pub const NARROW: u64 = 1 << 8;
     /// Processes that watched ones create are watched, too.
     pub const CHILDREN: u64 = 1 << 9;
+    /// Switches go to slots. Where stores may become visible in another order than they were made in
+    /// (arm64), BPF has no cheap means against it: there they go to the rings.
+    pub const SLOTS: u64 = 1 << 10;
 }
 
 /// Names of the other globals.
@@ -37,6 +40,10 @@ pub mod global {
     pub const KEY_SECRET: &str = "KEY_SECRET";
     /// `u64`: the bit of `in_iowait` in its byte.
     pub const IOWAIT_MASK: &str = "IOWAIT_MASK";
+    /// `u64`: 2^n - 1, for 2^n slots a CPU.
+    pub const SLOT_MASK: &str = "SLOT_MASK";
+    /// `u64`: that n.
+    pub const SLOT_SHIFT: &str = "SLOT_SHIFT";
     /// `u64`: 2^n - 1. Every 2^n-th record of a probe on a CPU wakes the collector.
     pub const WAKE_MASK: &str = "WAKE_MASK";
 }

@@ -1,4 +1,6 @@
-//! Reserve, fill, submit, count the loss: the only writer of the rings.
+//! Reserve, fill, submit, count the loss: the only writer of the rings and of the slots.
+
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -6,12 +8,13 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counters::{Counters, Probe},
-    record::{Header, Lost, kind},
+    record::{Header, Lost, Switch, kind},
+    settings::feature,
 };
 
 use crate::{
-    maps::{COUNTERS, RINGS, Ring},
-    settings::WAKE_MASK,
+    maps::{COUNTERS, RINGS, Ring, SLOT_MARKS, SLOTS},
+    settings::{SLOT_MASK, SLOT_SHIFT, WAKE_MASK, has},
     watch::is_watched,
 };
 
@@ -91,6 +94,79 @@ pub fn tell<T: 'static>(
         }
         .into(),
     );
+}
+
+/// [`tell`] for switches, which are nearly all there is: to a slot of this CPU, which nobody else writes
+/// and nothing interrupts the writing of. The same text for both ways: the verifier removes one.
+#[inline(always)]
+pub fn tell_switch(counters: &mut Counters, at_ns: u64, fill: impl FnOnce(&mut Switch) -> u16) {
+    if !has(feature::SLOTS) {
+        return tell(counters, at_ns, Probe::Switch, kind::SWITCH, fill);
+    }
+    // SAFETY: a helper without preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    counters.records = counters.records.wrapping_add(1);
+    let Some(marks) = SLOT_MARKS.get_ptr_mut(cpu) else {
+        counters.lost = counters.lost.wrapping_add(1);
+        return;
+    };
+    // SAFETY: a value of the map. The collector writes the tail, and reads the head.
+    let (head, tail) = unsafe {
+        (
+            (&raw const (*marks).head).read_volatile(),
+            (&raw const (*marks).tail).read_volatile(),
+        )
+    };
+    let mask = SLOT_MASK.load();
+    let slot = (u64::from(cpu) << SLOT_SHIFT.load()) | (head & mask);
+    let slot = match SLOTS.get_ptr_mut(slot as u32) {
+        Some(slot) if head.wrapping_sub(tail) <= mask => slot,
+        _ => {
+            counters.lost = counters.lost.wrapping_add(1);
+            return;
+        }
+    };
+    if counters.lost != counters.announced
+        && let Some(ring) = RINGS.get(cpu)
+    {
+        announce(ring, at_ns, cpu, Probe::Switch, counters);
+    }
+    // SAFETY: the collector does not read it before the head is beyond it. `fill` overwrites all but the
+    // header.
+    let record = unsafe { &mut *slot };
+    let flags = fill(record);
+    record.header = Header {
+        at_ns,
+        kind: kind::SWITCH,
+        len: size_of::<Switch>() as u16,
+        cpu: cpu as u16,
+        flags,
+    };
+    // The record is whole before the head says so. That no store overtakes another is the machine's
+    // promise: see `feature::SLOTS`.
+    compiler_fence(Ordering::Release);
+    // SAFETY: as above; this CPU alone writes it.
+    unsafe { (&raw mut (*marks).head).write_volatile(head.wrapping_add(1)) };
+    if head & (mask >> 2) == 0 {
+        call(at_ns, cpu);
+    }
+}
+
+/// Wakes the collector. A quarter of the slots was written since the last time, so it is rare.
+#[inline(always)]
+fn call(at_ns: u64, cpu: u32) {
+    if let Some(ring) = RINGS.get(cpu)
+        && let Some(mut entry) = ring.reserve_untyped::<Header>(0)
+    {
+        entry.write(Header {
+            at_ns,
+            kind: kind::CALL,
+            len: size_of::<Header>() as u16,
+            cpu: cpu as u16,
+            flags: 0,
+        });
+        entry.submit(BPF_RB_FORCE_WAKEUP.into());
+    }
 }
 
 /// Tells the stream how many records of this probe found no room so far, as soon as something fits.

@@ -4,7 +4,10 @@ use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, PerCpuArray, RingBuf},
     macros::btf_map,
 };
-use tracer_common::counters::{Counters, CpuSwitches, PROBES, WAKE_NOTES, WakeNote, WatchBlock};
+use tracer_common::{
+    counters::{Counters, CpuSwitches, PROBES, SlotMarks, WAKE_NOTES, WakeNote, WatchBlock},
+    record::Switch,
+};
 
 /// The ring of one CPU. Rings keep order and need no lock against other CPUs; the loader creates
 /// each with the size the user asked for, this one is only the template.
@@ -14,6 +17,18 @@ pub type Ring = RingBuf<u64, 4096>;
 /// after the start) loses its records, and they are counted.
 #[btf_map]
 pub static RINGS: ArrayOfMaps<Ring, 1> = ArrayOfMaps::new();
+
+/// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h.
+const MMAPABLE: usize = 1 << 10;
+
+/// The slots of all CPUs, one CPU's after another's; the loader sets the length. Writing a switch here
+/// takes a fraction of what a reservation in a ring does, and the collector reads it in place.
+#[btf_map]
+pub static SLOTS: Array<Switch, 1, MMAPABLE> = Array::new();
+
+/// By CPU.
+#[btf_map]
+pub static SLOT_MARKS: Array<SlotMarks, 1, MMAPABLE> = Array::new();
 
 /// Indexed by `counters::Probe`. Per CPU: a probe does not interrupt itself, so additions are exact.
 #[btf_map]

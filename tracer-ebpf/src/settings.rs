@@ -23,6 +23,10 @@ pub static KEY_SECRET: Global<u64> = Global::new(0);
 pub static IOWAIT_MASK: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static WAKE_MASK: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub static SLOT_MASK: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub static SLOT_SHIFT: Global<u64> = Global::new(0);
 
 /// Whether this kernel has an optional feature; the verifier deletes the branch not taken.
 #[inline(always)]

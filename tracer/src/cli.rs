@@ -172,6 +172,10 @@ pub struct ProbesOptions {
     /// What to write
     #[arg(long, value_enum, default_value_t = DoctorFormat::Table)]
     pub format: DoctorFormat,
+
+    /// Instead, attach programs that do nothing, until a signal: what no tracer can cost less than
+    #[arg(long, conflicts_with = "format")]
+    pub attach_empty: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -49,6 +49,17 @@ pub fn calibrate_call(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// The same, to be left on: no tool can cost less than this.
+#[btf_tracepoint(function = "sched_switch")]
+pub fn empty_switch(_ctx: BtfTracePointContext) -> i32 {
+    0
+}
+
+#[btf_tracepoint(function = "sched_waking")]
+pub fn empty_waking(_ctx: BtfTracePointContext) -> i32 {
+    0
+}
+
 /// A switch that is told.
 #[unsafe(link_section = "raw_tp/calibrate_switch")]
 #[unsafe(no_mangle)]

@@ -6,13 +6,13 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_common::{
     counters::Probe,
-    record::{Switch, kind, next_kind, switch_flags},
+    record::{Switch, next_kind, switch_flags},
     settings::feature,
 };
 
 use super::waking;
 use crate::{
-    emit::{counters, now, tell},
+    emit::{counters, now, tell_switch},
     maps::SWITCHES,
     settings::has,
     task::Task,
@@ -65,83 +65,77 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let Some(counters) = counters(Probe::Switch) else {
         return;
     };
-    tell(
-        counters,
-        at_ns,
-        Probe::Switch,
-        kind::SWITCH,
-        |record: &mut Switch| {
-            let clock = queue.clock();
-            let last_queued = next.last_queued();
-            prev.write_key(&mut record.prev);
-            next.write_key(&mut record.next);
-            record.prev_tid = prev_tid;
-            record.next_tid = next_tid;
-            record.prev_nvcsw = prev.nvcsw();
-            record.prev_nivcsw = prev.nivcsw();
-            record.prev_run_delay_ns = prev.run_delay();
-            record.prev_sum_exec_ns = prev.sum_exec();
-            record.next_run_delay_ns = next.run_delay();
-            record.next_seq = next.seq() as u32;
-            record.prev_state = state;
-            record.steal_ns = queue.steal();
-            record.clock_lag_ns = clock.wrapping_sub(queue.clock_task());
-            record.nr_running = queue.nr_running();
-            record.rq_clock_ns = clock;
-            (record.next_waking_ns, record.next_waker_tid) = waking::take(next_tid);
-            record.reserved = 0;
+    tell_switch(counters, at_ns, |record: &mut Switch| {
+        let clock = queue.clock();
+        let last_queued = next.last_queued();
+        prev.write_key(&mut record.prev);
+        next.write_key(&mut record.next);
+        record.prev_tid = prev_tid;
+        record.next_tid = next_tid;
+        record.prev_nvcsw = prev.nvcsw();
+        record.prev_nivcsw = prev.nivcsw();
+        record.prev_run_delay_ns = prev.run_delay();
+        record.prev_sum_exec_ns = prev.sum_exec();
+        record.next_run_delay_ns = next.run_delay();
+        record.next_seq = next.seq() as u32;
+        record.prev_state = state;
+        record.steal_ns = queue.steal();
+        record.clock_lag_ns = clock.wrapping_sub(queue.clock_task());
+        record.nr_running = queue.nr_running();
+        record.rq_clock_ns = clock;
+        (record.next_waking_ns, record.next_waker_tid) = waking::take(next_tid);
+        record.reserved = 0;
 
-            let mut flags = kind << switch_flags::NEXT_KIND_SHIFT;
-            if last_queued != 0 {
-                flags |= switch_flags::NEXT_QUEUED;
-                record.next_wait_ns = clock.wrapping_sub(last_queued);
-            } else {
-                record.next_wait_ns = 0;
+        let mut flags = kind << switch_flags::NEXT_KIND_SHIFT;
+        if last_queued != 0 {
+            flags |= switch_flags::NEXT_QUEUED;
+            record.next_wait_ns = clock.wrapping_sub(last_queued);
+        } else {
+            record.next_wait_ns = 0;
+        }
+        if preempt {
+            flags |= switch_flags::PREEMPT;
+        }
+        // `state` is the state it entered schedule() with; a pending signal has set it back since.
+        if preempt || state == 0 || prev.state() == 0 {
+            flags |= switch_flags::RUNNABLE;
+        }
+        if changes_mm {
+            flags |= switch_flags::ADDRESS_SPACE;
+        }
+        if !prev_watched {
+            flags |= switch_flags::PREV_UNWATCHED;
+        }
+        if !next_watched {
+            flags |= switch_flags::NEXT_UNWATCHED;
+        }
+        if prev.in_iowait() {
+            flags |= switch_flags::IOWAIT;
+        }
+        if prev.is_throttled() {
+            flags |= switch_flags::THROTTLED;
+        }
+        if prev.is_own() {
+            flags |= switch_flags::PREV_OWN;
+        }
+        if next.is_own() {
+            flags |= switch_flags::NEXT_OWN;
+        }
+        if has(feature::STEAL) {
+            flags |= switch_flags::STEAL;
+        }
+        record.syscall = 0;
+        // Preempted inside the kernel, a thread may be anywhere: only who called schedule() is
+        // known to be in its system call.
+        if !preempt && let Some((number, compat)) = prev.syscall() {
+            record.syscall = number;
+            flags |= switch_flags::SYSCALL;
+            if compat {
+                flags |= switch_flags::COMPAT;
             }
-            if preempt {
-                flags |= switch_flags::PREEMPT;
-            }
-            // `state` is the state it entered schedule() with; a pending signal has set it back since.
-            if preempt || state == 0 || prev.state() == 0 {
-                flags |= switch_flags::RUNNABLE;
-            }
-            if changes_mm {
-                flags |= switch_flags::ADDRESS_SPACE;
-            }
-            if !prev_watched {
-                flags |= switch_flags::PREV_UNWATCHED;
-            }
-            if !next_watched {
-                flags |= switch_flags::NEXT_UNWATCHED;
-            }
-            if prev.in_iowait() {
-                flags |= switch_flags::IOWAIT;
-            }
-            if prev.is_throttled() {
-                flags |= switch_flags::THROTTLED;
-            }
-            if prev.is_own() {
-                flags |= switch_flags::PREV_OWN;
-            }
-            if next.is_own() {
-                flags |= switch_flags::NEXT_OWN;
-            }
-            if has(feature::STEAL) {
-                flags |= switch_flags::STEAL;
-            }
-            record.syscall = 0;
-            // Preempted inside the kernel, a thread may be anywhere: only who called schedule() is
-            // known to be in its system call.
-            if !preempt && let Some((number, compat)) = prev.syscall() {
-                record.syscall = number;
-                flags |= switch_flags::SYSCALL;
-                if compat {
-                    flags |= switch_flags::COMPAT;
-                }
-            }
-            flags
-        },
-    );
+        }
+        flags
+    });
 }
 
 /// Every switch of this CPU counts, also those that no record tells or could tell.

@@ -41,11 +41,14 @@ struct Program {
 }
 
 pub fn run(options: &ProbesOptions) -> anyhow::Result<ExitCode> {
-    let document = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("start the event loop")?
-        .block_on(async { document() })?;
+        .context("start the event loop")?;
+    if options.attach_empty {
+        return runtime.block_on(attach_empty());
+    }
+    let document = runtime.block_on(async { document() })?;
     let mut out = io::stdout().lock();
     match options.format {
         DoctorFormat::Json => {
@@ -58,12 +61,12 @@ pub fn run(options: &ProbesOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn document() -> anyhow::Result<Document> {
-    let all = load(None)?;
+    let (all, _) = load(None)?;
     let prices = all.prices().as_ref().ok();
     let mut programs = programs(&all.sizes(), "", |name| {
         prices.and_then(|prices| told(prices, name))
     });
-    let narrow = load(Some(Narrow { children: true }))?;
+    let (narrow, _) = load(Some(Narrow { children: true }))?;
     let passed = narrow.prices().as_ref().ok();
     let mut narrow = self::programs(&narrow.sizes(), ", passed", |name| {
         passed.and_then(|prices| passing(prices, name))
@@ -78,7 +81,14 @@ fn document() -> anyhow::Result<Document> {
     })
 }
 
-fn load(narrow: Option<Narrow>) -> anyhow::Result<Session> {
+async fn attach_empty() -> anyhow::Result<ExitCode> {
+    let (mut session, types) = load(None)?;
+    session.attach_empty(&types).map_err(Failure::from)?;
+    tokio::signal::ctrl_c().await.context("wait for a signal")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(narrow: Option<Narrow>) -> anyhow::Result<(Session, Vec<u8>)> {
     let preflight = preflight::check();
     if let Some(refusal) = preflight.refusal() {
         return Err(Failure::from(refusal).into());
@@ -93,7 +103,7 @@ fn load(narrow: Option<Narrow>) -> anyhow::Result<Session> {
     };
     let (fields, types) = preflight.into_parts();
     let session = Session::load(&fields, &types, &options);
-    Ok(session.map_err(Failure::from)?)
+    Ok((session.map_err(Failure::from)?, types))
 }
 
 fn programs(sizes: &[Size], suffix: &str, price: impl Fn(&str) -> Option<f64>) -> Vec<Program> {

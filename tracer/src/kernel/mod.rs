@@ -14,4 +14,5 @@ pub mod procfs;
 pub mod raw;
 pub mod ring;
 pub mod session;
+mod slots;
 mod snapshot;

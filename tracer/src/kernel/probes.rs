@@ -39,6 +39,12 @@ pub const PROBES: &[Probe] = &[
 /// The iterator program, and the iterator it belongs to.
 pub const SNAPSHOT: (&str, &str) = ("snapshot", "task");
 
+/// Programs that do nothing, and their tracepoints.
+pub const EMPTY: [(&str, &str); 2] = [
+    ("empty_switch", "sched_switch"),
+    ("empty_waking", "sched_waking"),
+];
+
 /// Run by the loader and attached to nothing: chooses threads, and looks whether a CPU idles.
 pub const WATCH: &str = "watch_threads";
 pub const LOOK: &str = "look_at_cpu";

@@ -1,4 +1,4 @@
-//! The rings, one per CPU: filled by the kernel programs, drained here.
+//! The rings, one per CPU, and the slots: filled by the kernel programs, drained here.
 //!
 //! In: nothing but the readiness of the rings. Out: records as bytes. Never sees an event.
 
@@ -9,11 +9,18 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use rustix::event::epoll;
 use tokio::io::unix::AsyncFd;
 
+use super::slots::Slots;
+
 /// Records taken from one ring before the others get their turn.
 const TURN: u64 = 65_536;
 
 pub struct Rings {
-    rings: Vec<RingBuf<MapData>>,
+    /// By CPU.
+    rings: Vec<(u32, RingBuf<MapData>)>,
+    /// Where switches go, on machines that have them.
+    slots: Option<Slots>,
+    /// What a CPU has of memory.
+    bytes: u64,
     /// Ready when a kernel program asked for a drain before its time.
     ready: AsyncFd<std::os::fd::OwnedFd>,
 }
@@ -22,7 +29,7 @@ pub struct Rings {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drained {
     pub records: u64,
-    /// Bytes in the fullest ring.
+    /// Bytes used of the memory of the CPU that used most, all of it being `bytes`.
     pub fullest: u64,
     /// Every ring was emptied; else one refilled faster than it was read.
     pub complete: bool,
@@ -37,15 +44,24 @@ pub fn create(bytes: u32) -> Result<RingBuf<MapData>, MapError> {
 
 impl Rings {
     /// Must be called inside a tokio runtime.
-    pub fn new(rings: Vec<RingBuf<MapData>>) -> std::io::Result<Rings> {
+    pub fn new(
+        rings: Vec<(u32, RingBuf<MapData>)>,
+        slots: Option<Slots>,
+        bytes: u64,
+    ) -> std::io::Result<Rings> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (index, ring) in (0..).zip(&rings) {
+        for (index, (_, ring)) in (0..).zip(&rings) {
             let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
             epoll::add(&poll, ring.as_fd(), epoll::EventData::new_u64(index), flags)?;
         }
         // SAFETY: owns its descriptor, which stays open as long as it is registered.
         let ready = unsafe { AsyncFd::register(poll) }?;
-        Ok(Rings { rings, ready })
+        Ok(Rings {
+            rings,
+            slots,
+            bytes,
+            ready,
+        })
     }
 
     /// Until a kernel program asks for a drain.
@@ -62,20 +78,45 @@ impl Rings {
         Ok(())
     }
 
-    /// Lends every record that is there.
+    /// Lends every record that is there, of each CPU in order of time.
     pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> Drained {
         let mut drained = Drained {
             complete: true,
             ..Drained::default()
         };
-        for ring in &mut self.rings {
+        let Rings { rings, slots, .. } = self;
+        for (cpu, ring) in rings {
+            let waiting = slots.as_mut().map_or(0, |slots| slots.begin(*cpu));
             let (mut records, mut bytes) = (0, 0);
-            while records < TURN
-                && let Some(record) = ring.next()
-            {
+            let mut item = ring.next();
+            while records < TURN {
+                let slot = slots.as_ref().and_then(|slots| slots.peek(*cpu));
+                match (&item, slot) {
+                    (None, None) => break,
+                    (Some(record), slot) if slot.is_none_or(|slot| time(record) <= time(slot)) => {
+                        bytes += record.len() as u64;
+                        push(record);
+                        drop(item);
+                        item = ring.next();
+                    }
+                    (_, Some(slot)) => {
+                        push(slot);
+                        if let Some(slots) = slots {
+                            slots.advance(*cpu);
+                        }
+                    }
+                    (Some(_), None) => {}
+                }
                 records += 1;
-                bytes += record.len() as u64;
-                push(&record);
+            }
+            // Letting go of it takes it out of the ring.
+            if let Some(record) = &item {
+                push(record);
+            }
+            drop(item);
+            if let Some(slots) = slots {
+                slots.end(*cpu);
+                drained.fullest = drained.fullest.max(waiting * self.bytes / slots.each());
             }
             drained.records += records;
             drained.fullest = drained.fullest.max(bytes);
@@ -83,4 +124,11 @@ impl Rings {
         }
         drained
     }
+}
+
+/// The time in a record's header.
+fn time(record: &[u8]) -> u64 {
+    record
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use aya::{
     EbpfLoader,
-    maps::{ArrayOfMaps, MapData, PerCpuArray, RingBuf},
+    maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf},
     programs::{
         BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun as _,
         tp_btf::BtfTracePointLink,
@@ -15,7 +15,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use tracer_common::{
     counters::WATCH_BLOCKS,
-    record::{Header, kind},
+    record::{Header, Switch, kind},
     settings::{feature, global},
 };
 
@@ -27,13 +27,69 @@ use super::{
     diagnostics::Diagnostics,
     fields::Fields,
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{LOOK, PROBES, SNAPSHOT, WATCH},
+    probes::{EMPTY, LOOK, PROBES, SNAPSHOT, WATCH},
     ring::{self, Rings},
+    slots::Slots,
 };
 use crate::{engine::Facts, model::Cpu};
 
 /// The kernel programs, built by build/main.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
+
+/// How the memory of a CPU is used.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// 0: none, switches go to the rings.
+    slots: u64,
+    /// CPUs with slots, by number.
+    cpus: u64,
+    ring_bytes: u64,
+}
+
+impl Layout {
+    /// What is no switch is told rarely: births, ends, moves to other CPUs.
+    fn of(buffer: u64, cpus: &[u32]) -> Layout {
+        let cpus = cpus.iter().max().map_or(0, |&last| u64::from(last) + 1);
+        let slots = (buffer / size_of::<Switch>() as u64).next_power_of_two();
+        // Indices and lengths of a map are 32 bits.
+        let fits = slots * cpus * (size_of::<Switch>() as u64) < u64::from(u32::MAX);
+        if cfg!(target_arch = "x86_64") && fits {
+            Layout {
+                slots,
+                cpus,
+                ring_bytes: (buffer / 8).max(SMALLEST_RING),
+            }
+        } else {
+            Layout {
+                slots: 0,
+                cpus: 0,
+                ring_bytes: buffer,
+            }
+        }
+    }
+
+    fn all_slots(self) -> u32 {
+        u32::try_from(self.slots * self.cpus).unwrap_or(1).max(1)
+    }
+
+    fn map(self, ebpf: &mut aya::Ebpf) -> Result<Option<Slots>, Refusal> {
+        if self.slots == 0 {
+            return Ok(None);
+        }
+        let refused = |error| refused_by_kernel("map the slots of switches", &error);
+        let mut array = |name| match ebpf.take_map(name) {
+            Some(Map::Array(map)) => Ok(map),
+            _ => Err(refused(std::io::Error::from(std::io::ErrorKind::NotFound))),
+        };
+        let maps = [array("SLOTS")?, array("SLOT_MARKS")?];
+        Slots::map(maps, self.cpus, self.slots)
+            .map(Some)
+            .map_err(refused)
+    }
+}
+
+/// A page.
+const SMALLEST_RING: u64 = 4096;
 
 /// Bytes of a ring for one early wake-up: a quarter of the smallest default ring at the mean
 /// size of a record, so that a burst on an idle host is read before it fills the ring.
@@ -90,11 +146,13 @@ impl Session {
             .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
         let btf = aya::Btf::parse(types, aya::Endianness::default())
             .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
-        let mut ebpf = load(fields, options, possible)?;
+        let layout = Layout::of(options.buffer, &cpus);
+        let mut ebpf = load(fields, options, layout, possible)?;
 
         // The programs refer to this map by its descriptor until they are loaded.
         let mut places = take::<ArrayOfMaps<MapData, RingBuf<MapData>>>(&mut ebpf, "RINGS")?;
-        let rings = rings(&mut places, &cpus, options.buffer)?;
+        let rings = rings(&mut places, &cpus, layout.ring_bytes)?;
+        let slots = layout.map(&mut ebpf)?;
         let counters = take::<PerCpuArray<MapData, CountersPod>>(&mut ebpf, "COUNTERS")?;
         let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
         let logger = if options.verbose {
@@ -129,8 +187,8 @@ impl Session {
                 let remedy = "it takes CAP_SYS_ADMIN: run as root, or without --cost exact";
                 refused_option("keep run-time statistics", &error, remedy)
             })?;
-        let rings =
-            Rings::new(rings).map_err(|error| refused_by_kernel("watch the rings", &error))?;
+        let rings = Rings::new(rings, slots, options.buffer)
+            .map_err(|error| refused_by_kernel("watch the rings", &error))?;
         let mut session = Session {
             ebpf,
             links: Vec::new(),
@@ -168,6 +226,20 @@ impl Session {
     pub fn attach(&mut self) -> Result<(), Refusal> {
         self.links = attach(&mut self.ebpf)?;
         self.look_at_cpus();
+        Ok(())
+    }
+
+    /// Attaches programs that do nothing where all but everything happens, instead of ours.
+    pub fn attach_empty(&mut self, types: &[u8]) -> Result<(), Refusal> {
+        let btf = aya::Btf::parse(types, aya::Endianness::default())
+            .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
+        for (name, tracepoint) in EMPTY {
+            let refused = |error| refused_by_kernel(&format!("attach {name}"), &error);
+            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
+            program.load(tracepoint, &btf).map_err(refused)?;
+            let link = program.attach().map_err(refused)?;
+            self.links.push(program.take_link(link).map_err(refused)?);
+        }
         Ok(())
     }
 
@@ -228,6 +300,9 @@ impl Session {
         let received = &mut self.received;
         self.rings.drain(|record| {
             let kind = record.get(KIND..KIND + 2);
+            if kind == Some(&kind::CALL.to_ne_bytes()) {
+                return;
+            }
             *received += u64::from(kind != Some(&kind::LOST.to_ne_bytes()));
             push(record);
         })
@@ -274,7 +349,12 @@ pub fn edge(kind: u16, at_ns: u64) -> [u8; HEADER] {
     bytes
 }
 
-fn load(fields: &Fields, options: &Options, possible_cpus: usize) -> Result<aya::Ebpf, Refusal> {
+fn load(
+    fields: &Fields,
+    options: &Options,
+    layout: Layout,
+    possible_cpus: usize,
+) -> Result<aya::Ebpf, Refusal> {
     let own_tgid = u64::from(std::process::id());
     let key_secret = secret();
     let cgroups = match options.cgroups {
@@ -288,9 +368,12 @@ fn load(fields: &Fields, options: &Options, possible_cpus: usize) -> Result<aya:
         None => 0,
     };
     let watch_blocks = if narrow == 0 { 1 } else { WATCH_BLOCKS };
-    let features = fields.features | cgroups | narrow;
+    let slots = if layout.slots > 0 { feature::SLOTS } else { 0 };
+    let features = fields.features | cgroups | narrow | slots;
+    let slot_mask = layout.slots.max(1) - 1;
+    let slot_shift = u64::from(slot_mask.count_ones());
     let subsystem = fields.cpu_cgroup_subsys.unwrap_or(0);
-    let every = (options.buffer / 4 / MEAN_RECORD).max(1);
+    let every = (layout.ring_bytes / 4 / MEAN_RECORD).max(1);
     let wake_mask = every.next_power_of_two() / 2 - u64::from(every > 1);
     let log_level: u8 = if options.verbose { 4 } else { 0 };
 
@@ -307,9 +390,13 @@ fn load(fields: &Fields, options: &Options, possible_cpus: usize) -> Result<aya:
         .override_global(global::KEY_SECRET, &key_secret, true)
         .override_global(global::IOWAIT_MASK, &fields.iowait_mask, true)
         .override_global(global::WAKE_MASK, &wake_mask, true)
+        .override_global(global::SLOT_MASK, &slot_mask, true)
+        .override_global(global::SLOT_SHIFT, &slot_shift, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RINGS", possible_cpus as u32)
-        .map_max_entries("WATCHED", watch_blocks);
+        .map_max_entries("WATCHED", watch_blocks)
+        .map_max_entries("SLOTS", layout.all_slots())
+        .map_max_entries("SLOT_MARKS", layout.cpus.max(1) as u32);
     loader
         .load(OBJECT)
         .map_err(|error| refused_by_kernel("create maps and programs", &error))
@@ -319,13 +406,13 @@ fn rings(
     places: &mut ArrayOfMaps<MapData, RingBuf<MapData>>,
     cpus: &[u32],
     bytes: u64,
-) -> Result<Vec<RingBuf<MapData>>, Refusal> {
+) -> Result<Vec<(u32, RingBuf<MapData>)>, Refusal> {
     let mut rings = Vec::with_capacity(cpus.len());
     for &cpu in cpus {
         let refused = |error| refused_by_kernel(&format!("create the ring of CPU {cpu}"), &error);
         let ring = ring::create(u32::try_from(bytes).unwrap_or(1 << 30)).map_err(refused)?;
         places.set(cpu, &ring, 0).map_err(refused)?;
-        rings.push(ring);
+        rings.push((cpu, ring));
     }
     Ok(rings)
 }

@@ -13,6 +13,9 @@ use super::table::{NOT_MEASURED, Table, number};
 
 const SCHEMA: &str = "tracer.core-bench.v1";
 
+/// The streams that are like the loads of `pipe` and `messaging`.
+const BUDGETED: [&str; 2] = ["pipe, 2 CPUs", "messaging, 2 CPUs, 400 threads"];
+
 pub fn run(bench: &Bench) -> anyhow::Result<Findings> {
     let program = match &bench.core {
         Ok(program) => program,
@@ -65,11 +68,15 @@ fn findings(output: &str) -> anyhow::Result<Findings> {
             shown(&run["peak_heap_bytes"], 1024.0 * 1024.0),
         ]);
     }
-    // The budget holds for every stream, so for the slowest.
-    let rates = runs.iter().map(|run| run["events_per_second"].as_f64());
+    // The budget is about the loads of the other budgets; the rest shows what grows with what.
+    let loads = runs.iter().filter(|run| {
+        let name = run["name"].as_str().unwrap_or_default();
+        BUDGETED.iter().any(|load| name == *load)
+    });
+    let rates = loads.map(|run| run["events_per_second"].as_f64());
     let slowest = rates
         .collect::<Option<Vec<f64>>>()
-        .map(|rates| rates.into_iter().fold(f64::MAX, f64::min));
+        .and_then(|rates| rates.into_iter().reduce(f64::min));
     Ok(Findings {
         table,
         figures: slowest
@@ -86,16 +93,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slowest_stream_is_held_against_the_budget() {
+    fn the_slower_load_is_held_against_the_budget() {
         let output = r#"{"schema":"tracer.core-bench.v1","runs":[
-            {"name":"pipe","events":1000,"events_per_second":2e7,"allocations_per_event":0.0,"peak_heap_bytes":1048576},
-            {"name":"churn","events":500,"events_per_second":1.2e7,"allocations_per_event":0.25,"peak_heap_bytes":null}]}"#;
+            {"name":"pipe, 2 CPUs","events":1000,"events_per_second":2e7,"allocations_per_event":0.0,"peak_heap_bytes":1048576},
+            {"name":"messaging, 2 CPUs, 400 threads","events":900,"events_per_second":1.2e7,"allocations_per_event":0.0,"peak_heap_bytes":1},
+            {"name":"churn","events":500,"events_per_second":3e6,"allocations_per_event":0.25,"peak_heap_bytes":null}]}"#;
         let findings = findings(output).expect("figures");
         assert_eq!(findings.figures, [(Figure::CoreMillionsPerSecond, 12.0)]);
         let table = findings.table.to_string();
         assert!(
             table.contains(
-                "| churn  |    500 |             12.0 |                 0.250 |            n/a |"
+                "| churn                          |    500 |             3.00 |                 0.250 |            n/a |"
             ),
             "{table}"
         );

@@ -2,6 +2,8 @@
 //!
 //! In: a session. Out: records pushed. Knows nothing of time but what it is told.
 
+use std::time::Duration;
+
 use crate::{
     cmd::Failure,
     kernel::{
@@ -14,8 +16,10 @@ use crate::{
 use rustix::time::{ClockId, clock_gettime};
 use tracer_common::record::kind;
 
-/// How often the rings are looked at after detaching before records count as gone.
-const LOOKS: usize = 100;
+/// How often the rings are looked at after detaching before records count as gone, and the time between:
+/// the hypervisor may have taken the CPU away from a program in the middle of a record.
+const LOOKS: usize = 1_000;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// How often the kernel is asked for a target whose end may be among the lost.
 const ASK_EVERY: Nanos = Nanos(500_000_000);
@@ -65,6 +69,7 @@ pub fn drain_all(session: &mut Session, pipeline: &mut Pipeline) -> anyhow::Resu
         if counted.records() == counted.lost() + session.received() {
             break;
         }
+        std::thread::sleep(BETWEEN_LOOKS);
     }
     Ok(counted)
 }

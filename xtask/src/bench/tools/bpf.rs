@@ -1,7 +1,7 @@
 //! The tools of `libbpf-tools`. What they have attached shows in /proc, so nothing depends on their output.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -23,7 +23,17 @@ pub struct Bpf {
 impl Bpf {
     pub fn start(bench: &Bench, name: &'static str, cpu: Option<u32>) -> anyhow::Result<Bpf> {
         let program = setup::find(name).with_context(|| format!("find {name}: not installed"))?;
-        let mut command = on_cpu(cpu, program);
+        Bpf::attach(bench, name, on_cpu(cpu, program))
+    }
+
+    /// What no tool can cost less than: our own loader, and programs that do nothing.
+    pub fn empty(bench: &Bench, name: &'static str, cpu: Option<u32>) -> anyhow::Result<Bpf> {
+        let mut command = on_cpu(cpu, &bench.tracer);
+        command.args(["probes", "--attach-empty"]);
+        Bpf::attach(bench, name, command)
+    }
+
+    fn attach(bench: &Bench, name: &'static str, mut command: Command) -> anyhow::Result<Bpf> {
         let mut process = Process::start(name, &mut command, Stdio::null(), &bench.scratch)?;
         let attached = wait_until_attached(&mut process)?;
         Ok(Bpf {

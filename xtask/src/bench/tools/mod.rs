@@ -28,6 +28,8 @@ enum How {
     Tracer(Whom),
     /// A program of `libbpf-tools`, by its defaults.
     Bpf,
+    /// Programs that do nothing, on the two tracepoints that matter.
+    Empty,
     PerfSched,
     Ftrace(&'static [&'static str]),
 }
@@ -35,7 +37,11 @@ enum How {
 pub const SYSTEM: &str = "tracer run";
 pub const UNRELATED: &str = "tracer run --pid OTHER";
 
-pub const TOOLS: [Tool; 8] = [
+pub const TOOLS: [Tool; 9] = [
+    Tool {
+        name: "empty programs",
+        how: How::Empty,
+    },
     Tool {
         name: SYSTEM,
         how: How::Tracer(Whom::System),
@@ -93,6 +99,7 @@ impl Tool {
                 Tracing::Tracer(tracer::Tracer::start(bench, self.name, whom, load, cpu)?)
             }
             How::Bpf => Tracing::Bpf(bpf::Bpf::start(bench, self.name, cpu)?),
+            How::Empty => Tracing::Bpf(bpf::Bpf::empty(bench, self.name, cpu)?),
             How::PerfSched => Tracing::Perf(perf::Perf::start(bench, self.name, cpu)?),
             How::Ftrace(events) => Tracing::Ftrace(ftrace::Ftrace::start(events)?),
         })
