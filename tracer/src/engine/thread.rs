@@ -306,7 +306,8 @@ impl Thread {
             State::Unborn => {
                 // Its first wake-up was lost, and maybe more.
                 self.base_unborn = lost > 0;
-                let queued = at.before(ended_wait);
+                // Who has never run waited all along, on whatever run queues.
+                let queued = at.before(if lost == 0 { credit } else { ended_wait });
                 sink.mark(self.slot, queued, &Mark::Born);
                 if let Some(counters) = self.counters {
                     sink.mark(self.slot, queued, &Mark::Baseline(counters));

@@ -270,6 +270,38 @@ fn a_torn_entry_of_the_last_look_is_no_evidence() {
     assert_eq!(report.quality.verdict, Verdict::Valid);
 }
 
+/// Its birth is told, but its first wake-up came before that probe was attached; then it waited on two CPUs.
+#[test]
+fn a_first_wait_that_began_unseen_is_as_long_as_the_kernel_says() {
+    let mut toy = Toy::new(2);
+    let child = toy.create(0xa0, 100, 100, 0);
+    then(&mut toy).newtask(0, child);
+    then(&mut toy).wake_new(child, 0);
+    toy.records.pop();
+    toy.now += 7_000_000;
+    toy.migrate(child, 1);
+    begin(&mut toy);
+    toy.now += 2_000_000;
+    then(&mut toy).switch(1, SLEEPS, child);
+    then(&mut toy).switch(1, Leave::Dies, 1);
+    let report = end(&mut toy);
+    assert_eq!(
+        report.quality.verdict,
+        Verdict::Valid,
+        "{:?}",
+        report.quality
+    );
+    let [row] = rows(&report, 100)[..] else {
+        panic!("one row: {report:?}");
+    };
+    // All of the window until it ran.
+    assert_eq!(row.totals.wait.0, 2_001_000);
+    assert_eq!(
+        row.kernel.as_ref().map(|kernel| kernel.wait),
+        Some(row.totals.wait)
+    );
+}
+
 #[test]
 fn renames_are_followed_and_hostile_names_kept_as_they_are() {
     let mut toy = Toy::new(1);
