@@ -198,10 +198,11 @@ fn of_the_whole_system_every_lost_switch_is_counted() {
     }
     let [received, lost] = ["received_switches", "lost_switches"]
         .map(|key| number(&report["quality"], &format!("/{key}")));
-    // One switch of each CPU at each edge: the CPUs' counts are read a moment after the edge is set.
+    // The edges of `received` are the window's; those of the CPUs' counts are a moment later, see
+    // [`expect_near`].
     let missing = number(report, "/system/switches") - received;
     assert!(
-        missing <= lost && lost - missing <= 2 * cpus(),
+        missing <= lost && lost - missing <= slack(lost),
         "{missing}, {lost}"
     );
     assert!(lost > MANY, "{lost}");
@@ -220,11 +221,15 @@ fn growth(counters: Counters, report: &Value) -> Bounds {
         .0
 }
 
+fn slack(switches: u64) -> u64 {
+    switches / 1_000 + cpus()
+}
+
 /// The CPUs' counts are read a moment after the window begins and a moment after it ends, and on a busy
 /// machine a moment may be long. The load is at rest by then: what others do in it is far from 0.1 %.
 #[track_caller]
 fn expect_near(switches: u64, grown: &Bounds) {
-    let slack = grown.end() / 1_000 + cpus();
+    let slack = slack(*grown.end());
     let bounds = grown.start() - slack..=grown.end() + slack;
     assert!(bounds.contains(&switches), "{switches} not in {bounds:?}");
 }
@@ -286,7 +291,8 @@ fn who_is_not_asked_for_is_counted_and_not_told() {
 fn a_busy_target_is_told_completely() {
     let cpu = allowed_cpus().pop().expect("at least one CPU");
     let mut pipe = Pipe::held(cpu);
-    let live = Live::start(&["-v", "--pid", &pipe.pid()]);
+    // Beside other builds and tests the collector is late: it gets the room to be.
+    let live = Live::start(&["-v", "--buffer", "256MiB", "--pid", &pipe.pid()]);
     pipe.open();
     pipe.goes_on_for(200_000);
     let counted = pipe.stopped();
