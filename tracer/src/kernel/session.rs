@@ -50,14 +50,17 @@ impl Layout {
     /// What is no switch is told rarely: births, ends, moves to other CPUs.
     fn of(buffer: u64, cpus: &[u32]) -> Layout {
         let cpus = cpus.iter().max().map_or(0, |&last| u64::from(last) + 1);
-        let slots = (buffer / size_of::<Switch>() as u64).next_power_of_two();
+        let ring_bytes = (buffer / 8).max(SMALLEST_RING);
+        let room = buffer.saturating_sub(buffer / 8) / size_of::<Switch>() as u64;
+        // As many as fit, a power of two.
+        let slots = (room + 1).next_power_of_two() / 2;
         // Indices and lengths of a map are 32 bits.
         let fits = slots * cpus * (size_of::<Switch>() as u64) < u64::from(u32::MAX);
         if cfg!(target_arch = "x86_64") && fits {
             Layout {
                 slots,
                 cpus,
-                ring_bytes: (buffer / 8).max(SMALLEST_RING),
+                ring_bytes,
             }
         } else {
             Layout {
