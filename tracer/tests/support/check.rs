@@ -398,7 +398,8 @@ fn check_kernel(found: &mut Found<'_>, thread: &Value, what: &str) {
     ] = of_kernel;
 
     let net = run.saturating_sub(steal.unwrap_or(0));
-    let run_tolerance = (kernel_run / 100).max(2 * tick_ns(found.report));
+    // Of the larger one, as the report takes it.
+    let run_tolerance = (kernel_run.max(net) / 100).max(2 * tick_ns(found.report));
     let run_fits = match steal {
         // Without steal only one side is known: gross is never less than net.
         None => net + run_tolerance >= kernel_run,

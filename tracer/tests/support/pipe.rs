@@ -205,12 +205,13 @@ fn expect_thread(report: &Value, thread: &Value, kernel: Counted, unseen_ns: u64
 
     // Two ticks; the slowest there are when it is not known.
     let hz = report["host"]["hz"].as_u64().unwrap_or(100);
+    let net = of("/run_ns") - number("/run_steal_ns").unwrap_or(0);
     let tolerances = [
         (
             "run_ns",
-            of("/run_ns") - number("/run_steal_ns").unwrap_or(0),
+            net,
             kernel.run_ns,
-            (kernel.run_ns / 100).max(2_000_000_000 / hz) + unseen_ns,
+            (kernel.run_ns.max(net) / 100).max(2_000_000_000 / hz) + unseen_ns,
         ),
         (
             "wait_ns",
