@@ -64,8 +64,9 @@ pub fn tell<T: 'static>(
         counters.lost = counters.lost.wrapping_add(1);
         return;
     };
-    if counters.lost != counters.announced {
-        announce(ring, at_ns, cpu, probe, counters);
+    if counters.lost != counters.announced && !announce(ring, at_ns, cpu, probe, counters) {
+        counters.lost = counters.lost.wrapping_add(1);
+        return;
     }
     let Some(mut entry) = ring.reserve_untyped::<T>(0) else {
         counters.lost = counters.lost.wrapping_add(1);
@@ -128,8 +129,10 @@ pub fn tell_switch(counters: &mut Counters, at_ns: u64, fill: impl FnOnce(&mut S
     };
     if counters.lost != counters.announced
         && let Some(ring) = RINGS.get(cpu)
+        && !announce(ring, at_ns, cpu, Probe::Switch, counters)
     {
-        announce(ring, at_ns, cpu, Probe::Switch, counters);
+        counters.lost = counters.lost.wrapping_add(1);
+        return;
     }
     // SAFETY: the collector does not read it before the head is beyond it. `fill` overwrites all but the
     // header.
@@ -169,11 +172,12 @@ fn call(at_ns: u64, cpu: u32) {
     }
 }
 
-/// Tells the stream how many records of this probe found no room so far, as soon as something fits.
+/// Tells the stream how many records of this probe found no room so far, as soon as something fits, and
+/// whether it did: a record that is told before the loss before it would put the hole after itself.
 #[inline(always)]
-fn announce(ring: &Ring, at_ns: u64, cpu: u32, probe: Probe, counters: &mut Counters) {
+fn announce(ring: &Ring, at_ns: u64, cpu: u32, probe: Probe, counters: &mut Counters) -> bool {
     let Some(mut entry) = ring.reserve_untyped::<Lost>(0) else {
-        return;
+        return false;
     };
     entry.write(Lost {
         header: Header {
@@ -189,4 +193,5 @@ fn announce(ring: &Ring, at_ns: u64, cpu: u32, probe: Probe, counters: &mut Coun
     });
     entry.submit(BPF_RB_NO_WAKEUP.into());
     counters.announced = counters.lost;
+    true
 }
