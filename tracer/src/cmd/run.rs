@@ -179,6 +179,8 @@ async fn observe(
     let began = now();
     pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
     push_counts(&session, &mut pipeline, began)?;
+    // What was lost while the probes were being attached is before the window, and the first look is after it.
+    let lost_before = session.counted().map_err(Failure::from)?.lost();
     let mut meter =
         Meter::begin(&session, options.cost, options.max_overhead, began).map_err(Failure::from)?;
     *running = command.map(Waiting::release).transpose()?;
@@ -298,7 +300,7 @@ async fn observe(
         }
         let outside = Outside {
             end_reason: Some(end_reason),
-            lost_records: Some(counted.lost()),
+            lost_records: Some(counted.lost() - lost_before.min(counted.lost())),
             unaccounted: counted.records() as i64
                 - counted.lost() as i64
                 - session.received() as i64,

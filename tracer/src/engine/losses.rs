@@ -42,6 +42,7 @@ impl Losses {
 
     /// The window begins: what was missed while the probes were being attached is before it.
     pub fn begin(&mut self) {
+        self.records = 0;
         self.switches = 0;
         self.holes = 0;
         self.longest.clear();
