@@ -53,7 +53,7 @@ enum Task {
     },
     /// Measure what tracing costs, side by side with runqlat, perf sched and others, and against the budgets
     ///
-    /// Installs what is missing, builds, and runs on an otherwise idle machine for 10 minutes at most. Ratios
+    /// Installs what is missing, builds, and runs on an otherwise idle machine for about 12 minutes. Ratios
     /// are what is claimed, times are information. Fails when something could not be measured.
     Bench(bench::Options),
     /// Trace the whole system for minutes under a load of births and switches, and watch the tracer's memory
