@@ -187,7 +187,6 @@ impl Session {
             (prices.switch_passed, prices.waking_passed) = (0.0, 0.0);
         }
         prices.call = self.call(btf)?;
-        self.forget_counts();
         Ok(prices)
     }
 

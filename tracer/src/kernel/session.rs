@@ -208,6 +208,9 @@ impl Session {
         };
         if options.calibrate {
             session.prices = session.calibrate(&btf);
+            // Also of one that failed in the middle.
+            session.throw_away();
+            session.forget_counts();
         }
         Ok(session)
     }
