@@ -82,12 +82,35 @@ pub struct SlotMarks {
 pub struct WakeNote {
     /// Who was woken; 0: the place is free.
     pub tid: u32,
-    /// As `current_tid` in [`crate::record::Waking`].
-    pub current_tid: u32,
+    /// As in [`crate::record::Waking`], all three.
+    pub waker: u32,
     pub at_ns: u64,
+    pub waker_cpu: u16,
+    pub waker_syscall: u16,
+    pub reserved: u32,
 }
 
-/// Places for [`WakeNote`]s, a power of two: 1 MiB. Threads whose tids are equal modulo this share one;
+/// What interrupts do on one CPU, and what the kernel decided there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuInterrupts {
+    /// Time in hard interrupts, up to the end of the last one.
+    pub irq_ns: u64,
+    /// Time in softirqs, without the hard interrupts in it.
+    pub softirq_ns: u64,
+    /// The hard interrupt that goes on began then; 0: none does.
+    pub irq_since_ns: u64,
+    /// The softirq that goes on began then, or went on after a hard interrupt; 0: none does.
+    pub softirq_since_ns: u64,
+    /// The hard interrupt that goes on expires timers.
+    pub irq_is_timer: u32,
+    /// The softirq that goes on expires timers.
+    pub softirq_is_timer: u32,
+    /// The kernel decided then that whoever runs is to go; 0: no such decision stands.
+    pub resched_ns: u64,
+}
+
+/// Places for [`WakeNote`]s, a power of two: 1.5 MiB. Threads whose tids are equal modulo this share one;
 /// when both are woken and wait, the second wake-up is a record of its own.
 pub const WAKE_NOTES: u32 = 1 << 16;
 
@@ -107,5 +130,6 @@ pub const WATCH_BLOCKS: u32 = (1 << 22) / size_of::<WatchBlock>() as u32;
 
 const _: () = assert!(size_of::<Counters>() == 40);
 const _: () = assert!(size_of::<CpuSwitches>() == 80);
-const _: () = assert!(size_of::<WakeNote>() == 16);
+const _: () = assert!(size_of::<WakeNote>() == 24);
 const _: () = assert!(size_of::<SlotMarks>() == 64);
+const _: () = assert!(size_of::<CpuInterrupts>() == 48);

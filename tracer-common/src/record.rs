@@ -45,6 +45,10 @@ pub mod kind {
     pub const CPU_SWITCHES: u16 = 16;
     /// No more than a header: calls the collector to the slots, and is not passed on.
     pub const CALL: u16 = 17;
+    /// A thread that is not watched left a CPU while watched ones waited.
+    pub const LEFT: u16 = 18;
+    /// Who a thread is that is not watched and woke one that is.
+    pub const NAME: u16 = 19;
 }
 
 /// Flags of [`Switch`].
@@ -125,9 +129,44 @@ pub struct Switch {
     /// The last `sched_waking` of `next` since it came to a CPU before, if any; else 0. One that is
     /// not told here is told by a [`Waking`].
     pub next_waking_ns: u64,
-    /// As `current_tid` in [`Waking`].
-    pub next_waker_tid: u32,
-    pub reserved: u32,
+    /// As in [`Waking`], all three.
+    pub next_waker: u32,
+    pub next_waker_cpu: u16,
+    pub next_waker_syscall: u16,
+    /// This CPU's cumulative time in hard interrupts, and in softirqs without those that interrupted them.
+    pub irq_ns: u64,
+    pub softirq_ns: u64,
+    /// Cumulative time for which the group of `next` was throttled on this CPU with somebody in its queue.
+    pub next_throttled_ns: u64,
+    /// From the kernel's decision that `prev` is to go to this switch; 0: not known.
+    pub resched_ns: u32,
+    /// See [`pack_priority`].
+    pub prev_priority: u32,
+}
+
+/// Policy and priority in 32 bits: the policy, nice as a signed byte from bit 8 on, the priority of real-time
+/// policies from bit 16 on.
+#[inline(always)]
+pub const fn pack_priority(policy: u32, static_prio: u32, rt_priority: u32) -> u32 {
+    // The static priority of nice 0 is 120: DEFAULT_PRIO, include/linux/sched/prio.h.
+    let nice = static_prio.wrapping_sub(120) & 0xff;
+    (policy & 0xff) | nice << 8 | rt_priority << 16
+}
+
+/// What woke a thread, above its tid in `waker`.
+pub mod waker {
+    /// Tids are below 2^22.
+    pub const KIND_SHIFT: u32 = 24;
+    pub const TID_MASK: u32 = (1 << KIND_SHIFT) - 1;
+    /// The current thread, in a system call or in the kernel.
+    pub const THREAD: u32 = 0;
+    /// A hard interrupt: the current thread is a bystander.
+    pub const IRQ: u32 = 1;
+    pub const SOFTIRQ: u32 = 2;
+    /// The interrupt or softirq that expires timers.
+    pub const TIMER: u32 = 3;
+    /// Nobody tells interrupts on this machine: it may have been one.
+    pub const UNKNOWN: u32 = 4;
 }
 
 /// `sched_waking`: somebody decided to wake a thread. Fires before placement, so it names no CPU.
@@ -137,8 +176,12 @@ pub struct Waking {
     pub header: Header,
     pub task: u64,
     pub tid: u32,
-    /// Whoever was current: the waker, or the bystander whom an interrupt stopped.
-    pub current_tid: u32,
+    /// Whoever was current: the waker, or the bystander whom an interrupt stopped. See [`waker`].
+    pub waker: u32,
+    pub waker_cpu: u16,
+    /// The system call it was in and one more; 0: none, or it cannot be told.
+    pub waker_syscall: u16,
+    pub reserved: u32,
 }
 
 /// `sched_wakeup_new`: a new thread is on a run queue, its life begins.
@@ -292,6 +335,47 @@ pub struct Cgroup {
     pub cgroup_id: u64,
 }
 
+/// Flags of [`Left`] and [`Name`].
+pub mod who_flags {
+    pub const KERNEL_THREAD: u16 = 1 << 0;
+    /// Belongs to the tracer itself.
+    pub const OWN: u16 = 1 << 1;
+    /// Records of this CPU before this one are missing.
+    pub const GAP: u16 = 1 << 2;
+}
+
+/// Who left `header.cpu` at `header.at_ns`, and is not watched. Kept while watched threads are on some run
+/// queue, and told when one of them had waited here.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    pub header: Header,
+    /// 0 for the idle thread.
+    pub tid: u32,
+    pub tgid: u32,
+    pub comm: [u8; 16],
+    /// See [`pack_priority`].
+    pub priority: u32,
+    pub reserved: u32,
+    /// As in [`Switch`]: cumulative for this CPU.
+    pub steal_ns: u64,
+    pub irq_ns: u64,
+    pub softirq_ns: u64,
+}
+
+/// Who a thread is that is not watched.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Name {
+    pub header: Header,
+    pub tid: u32,
+    pub tgid: u32,
+    pub comm: [u8; 16],
+    /// See [`pack_priority`].
+    pub priority: u32,
+    pub reserved: u32,
+}
+
 /// The ring of `header.cpu` was full: records of one probe are missing before this point.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -314,9 +398,9 @@ pub struct CpuSwitches {
 
 const _: () = {
     assert!(size_of::<Header>() == 16);
-    assert!(size_of::<Switch>() == 144);
+    assert!(size_of::<Switch>() == 176);
     assert!(size_of::<CpuSwitches>() == 96);
-    assert!(size_of::<Waking>() == 32);
+    assert!(size_of::<Waking>() == 40);
     assert!(size_of::<WakeupNew>() == 40);
     assert!(size_of::<Migrate>() == 32);
     assert!(size_of::<Thread>() == 168);
@@ -326,4 +410,6 @@ const _: () = {
     assert!(size_of::<Rename>() == 48);
     assert!(size_of::<Cgroup>() == 40);
     assert!(size_of::<Lost>() == 32);
+    assert!(size_of::<Left>() == 72);
+    assert!(size_of::<Name>() == 48);
 };

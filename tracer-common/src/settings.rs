@@ -28,6 +28,12 @@ pub mod feature {
     /// Switches go to slots. Where stores may become visible in another order than they were made in
     /// (arm64), BPF has no cheap means against it: there they go to the rings.
     pub const SLOTS: u64 = 1 << 10;
+    /// The programs that measure interrupts are attached.
+    pub const INTERRUPTS: u64 = 1 << 11;
+    /// `sched_set_need_resched_tp` (6.16) is attached.
+    pub const RESCHED: u64 = 1 << 12;
+    /// How long a group was throttled on a CPU is known (CONFIG_CFS_BANDWIDTH).
+    pub const THROTTLED_TIME: u64 = 1 << 13;
 }
 
 /// Names of the other globals.
@@ -82,7 +88,9 @@ macro_rules! kernel_fields {
             TASK_THROTTLED: "task_struct" "throttled" optional;
             TASK_THREAD_STATUS: "task_struct" "thread_info.status" optional;
             TASK_CGROUPS: "task_struct" "cgroups" optional;
+            TASK_ON_RQ: "task_struct" "on_rq" required;
             CFS_RQ_RQ: "cfs_rq" "rq" required;
+            CFS_RQ_THROTTLED: "cfs_rq" "throttled_clock_self_time|throttled_clock_pelt_time|throttled_clock_task_time" optional;
             RQ_CLOCK: "rq" "clock" required;
             RQ_CLOCK_TASK: "rq" "clock_task" required;
             RQ_NR_RUNNING: "rq" "nr_running" required;

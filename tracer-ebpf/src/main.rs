@@ -3,6 +3,7 @@
 #![no_main]
 
 mod emit;
+mod interrupts;
 mod maps;
 mod probes;
 mod settings;

@@ -5,7 +5,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tracer_common::{
-    counters::{Counters, CpuSwitches, PROBES, SlotMarks, WAKE_NOTES, WakeNote, WatchBlock},
+    counters::{
+        Counters, CpuInterrupts, CpuSwitches, PROBES, SlotMarks, WAKE_NOTES, WakeNote, WatchBlock,
+    },
     record::Switch,
 };
 
@@ -37,6 +39,10 @@ pub static COUNTERS: PerCpuArray<Counters, { PROBES as usize }> = PerCpuArray::n
 /// One set a CPU, for the switch probe alone.
 #[btf_map]
 pub static SWITCHES: PerCpuArray<CpuSwitches, 1> = PerCpuArray::new();
+
+/// One set a CPU, for the probes of interrupts.
+#[btf_map]
+pub static INTERRUPTS: PerCpuArray<CpuInterrupts, 1> = PerCpuArray::new();
 
 /// From a wake-up to the switch-in: by the woken thread's number, as it may run on any CPU. An array
 /// and not a hash or task storage: two instructions, no lock, nothing to allocate, any kernel.

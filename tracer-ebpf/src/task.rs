@@ -4,7 +4,10 @@ use aya_ebpf::{
     Global,
     helpers::generated::{bpf_get_current_task, bpf_task_pt_regs},
 };
-use tracer_common::{record::thread_flags, settings::feature};
+use tracer_common::{
+    record::{pack_priority, thread_flags},
+    settings::feature,
+};
 
 use crate::settings::*;
 
@@ -18,6 +21,8 @@ const TS_COMPAT: u32 = 0x2;
 const TASK_DEAD: u32 = 0x80;
 /// `TASK_NEW`, include/linux/sched.h.
 const TASK_NEW: u32 = 0x800;
+/// `TASK_ON_RQ_MIGRATING`, kernel/sched/sched.h.
+const TASK_ON_RQ_MIGRATING: u32 = 2;
 
 /// A pointer that the verifier knows the type of. A load through a stale or null one yields 0.
 #[derive(Clone, Copy)]
@@ -215,7 +220,25 @@ impl Task {
     /// The run queue this thread is on, or was last; of `next` in a switch: that of this CPU.
     #[inline(always)]
     pub fn run_queue(self) -> RunQueue {
-        RunQueue(self.0.follow(&TASK_CFS_RQ).follow(&CFS_RQ_RQ))
+        self.group_queue().run_queue()
+    }
+
+    /// The queue of its group on that CPU.
+    #[inline(always)]
+    pub fn group_queue(self) -> GroupQueue {
+        GroupQueue(self.0.follow(&TASK_CFS_RQ))
+    }
+
+    /// See `record::pack_priority`.
+    #[inline(always)]
+    pub fn priority(self) -> u32 {
+        pack_priority(self.policy(), self.static_prio(), self.rt_priority())
+    }
+
+    /// Is on no run queue just now, between two of them.
+    #[inline(always)]
+    pub fn is_migrating(self) -> bool {
+        self.0.read::<u32>(&TASK_ON_RQ) == TASK_ON_RQ_MIGRATING
     }
 
     /// The id of its cgroup directory: the unified hierarchy's, or the version 1 cpu controller's.
@@ -282,6 +305,27 @@ impl Task {
             answer |= thread_flags::STEAL;
         }
         answer
+    }
+}
+
+/// A `struct cfs_rq`.
+#[derive(Clone, Copy)]
+pub struct GroupQueue(Pointer);
+
+impl GroupQueue {
+    #[inline(always)]
+    pub fn run_queue(self) -> RunQueue {
+        RunQueue(self.0.follow(&CFS_RQ_RQ))
+    }
+
+    /// Cumulative time for which it was throttled with somebody in it, up to the end of the last time.
+    #[inline(always)]
+    pub fn throttled(self) -> u64 {
+        if has(feature::THROTTLED_TIME) {
+            self.0.read(&CFS_RQ_THROTTLED)
+        } else {
+            0
+        }
     }
 }
 

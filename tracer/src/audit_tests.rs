@@ -52,6 +52,8 @@ impl Case {
             Doing::Run {
                 steal: None,
                 lag,
+                irq: Nanos::ZERO,
+                softirq: Nanos::ZERO,
                 gap,
             },
         );
@@ -198,6 +200,8 @@ fn what_the_baseline_cuts_is_compared_from_there_on() {
         Doing::Run {
             steal: None,
             lag,
+            irq: Nanos::ZERO,
+            softirq: Nanos::ZERO,
             gap,
         },
     );

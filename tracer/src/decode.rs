@@ -4,11 +4,12 @@
 //! know (it is counted, and stepped over by its length). Any bytes are allowed; nothing here fails.
 
 use bytes::Buf;
-use tracer_common::record::{self, kind, next_kind, switch_flags, thread_flags};
+use tracer_common::record::{self, kind, next_kind, switch_flags, thread_flags, waker, who_flags};
 
 use crate::model::{
-    Birth, Comm, Counters, Cpu, CpuSwitches, Event, Key, Nanos, NextKind, OffState, Posture,
-    Priority, Side, Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, What,
+    Birth, Comm, Counters, Cpu, CpuSwitches, Event, Interrupts, Key, Nanos, NextKind, OffState,
+    Posture, Priority, Side, Stranger, Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, Waker,
+    WakerKind, What,
 };
 
 /// `TASK_*`, include/linux/sched.h; the numbers below 0x100 have not moved since 4.14.
@@ -88,6 +89,8 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         kind::RENAME => size_of::<record::Rename>(),
         kind::LOST => size_of::<record::Lost>(),
         kind::CPU_SWITCHES => size_of::<record::CpuSwitches>(),
+        kind::LEFT => size_of::<record::Left>(),
+        kind::NAME => size_of::<record::Name>(),
         kind::WINDOW_BEGIN | kind::WINDOW_END => size_of::<record::Header>(),
         _ => return None,
     };
@@ -172,6 +175,13 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             }
         }
         kind::CPU_SWITCHES => What::Counted(counted(buf)),
+        kind::LEFT => What::Left {
+            who: stranger(flags, buf),
+            steal: Nanos(buf.get_u64_ne()),
+            interrupts: interrupts(buf),
+            gap: flags & who_flags::GAP != 0,
+        },
+        kind::NAME => What::Named(stranger(flags, buf)),
         kind::WINDOW_BEGIN => What::WindowBegin,
         _ => What::WindowEnd,
     })
@@ -183,7 +193,63 @@ fn waking(buf: &mut &[u8]) -> What {
     What::Waking {
         task: Key(buf.get_u64_ne()),
         tid: buf.get_u32_ne(),
-        current_tid: buf.get_u32_ne(),
+        waker: self::waker(buf),
+    }
+}
+
+/// Who woke, from which CPU, in which system call.
+#[inline]
+fn waker(buf: &mut &[u8]) -> Waker {
+    let waker = buf.get_u32_ne();
+    let cpu = Cpu(buf.get_u16_ne());
+    let syscall = u32::from(buf.get_u16_ne());
+    Waker {
+        kind: match waker >> waker::KIND_SHIFT {
+            waker::THREAD => WakerKind::Thread,
+            waker::IRQ => WakerKind::Irq,
+            waker::SOFTIRQ => WakerKind::Softirq,
+            waker::TIMER => WakerKind::Timer,
+            _ => WakerKind::Unknown,
+        },
+        tid: waker & waker::TID_MASK,
+        cpu,
+        syscall: syscall.checked_sub(1).map(Syscall::Native),
+    }
+}
+
+/// `buf` goes on after a `record::Left` or `record::Name` has told who it is about.
+fn stranger(flags: u16, buf: &mut &[u8]) -> Stranger {
+    let tid = buf.get_u32_ne();
+    let tgid = buf.get_u32_ne();
+    let comm = comm(buf);
+    let priority = packed_priority(buf);
+    let _reserved = buf.get_u32_ne();
+    Stranger {
+        tid,
+        tgid,
+        comm,
+        priority,
+        kernel_thread: flags & who_flags::KERNEL_THREAD != 0,
+        own: flags & who_flags::OWN != 0,
+    }
+}
+
+#[inline]
+fn interrupts(buf: &mut &[u8]) -> Interrupts {
+    Interrupts {
+        irq: Nanos(buf.get_u64_ne()),
+        softirq: Nanos(buf.get_u64_ne()),
+    }
+}
+
+/// As [`record::pack_priority`] packs it.
+#[inline]
+fn packed_priority(buf: &mut &[u8]) -> Priority {
+    let [policy, nice, rt_priority, _] = buf.get_u32_ne().to_le_bytes();
+    Priority {
+        policy: policy.into(),
+        nice: i8::from_le_bytes([nice]).into(),
+        rt_priority: rt_priority.into(),
     }
 }
 
@@ -236,7 +302,15 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
         clock_lag,
         nr_running: buf.get_u32_ne(),
         rq_clock: Timestamp(buf.get_u64_ne()),
-        next_waking: time(buf),
+        next_waking: {
+            let at = time(buf);
+            let waker = waker(buf);
+            at.map(|at| (at, waker))
+        },
+        interrupts: interrupts(buf),
+        next_throttled: Nanos(buf.get_u64_ne()),
+        resched: Some(Nanos(buf.get_u32_ne().into())).filter(|&delay| delay > Nanos::ZERO),
+        prev_priority: packed_priority(buf),
     }
 }
 

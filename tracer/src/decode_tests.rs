@@ -44,8 +44,14 @@ fn a_switch() -> record::Switch {
         nr_running: 16,
         rq_clock_ns: 17,
         next_waking_ns: 18,
-        next_waker_tid: 19,
-        reserved: 0,
+        next_waker: 19 | waker::TIMER << waker::KIND_SHIFT,
+        next_waker_cpu: 20,
+        next_waker_syscall: 22,
+        irq_ns: 22,
+        softirq_ns: 23,
+        next_throttled_ns: 24,
+        resched_ns: 0,
+        prev_priority: pack_priority(1, 115, 26),
     }
 }
 
@@ -99,7 +105,26 @@ fn a_switch_with_no_flag_measures_nothing_it_need_not() {
             clock_lag: Nanos(14),
             nr_running: 16,
             rq_clock: Timestamp(17),
-            next_waking: Some(Timestamp(18)),
+            next_waking: Some((
+                Timestamp(18),
+                Waker {
+                    kind: WakerKind::Timer,
+                    tid: 19,
+                    cpu: Cpu(20),
+                    syscall: Some(Syscall::Native(21)),
+                }
+            )),
+            interrupts: Interrupts {
+                irq: Nanos(22),
+                softirq: Nanos(23),
+            },
+            next_throttled: Nanos(24),
+            resched: None,
+            prev_priority: Priority {
+                policy: 1,
+                nice: -5,
+                rt_priority: 26,
+            },
         }
     );
 }
@@ -174,12 +199,20 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
             header: header::<Waking>(kind::WAKING, 0),
             task: 1,
             tid: 2,
-            current_tid: 3,
+            waker: 3,
+            waker_cpu: 4,
+            waker_syscall: 0,
+            reserved: 0,
         }),
         What::Waking {
             task: Key(1),
             tid: 2,
-            current_tid: 3,
+            waker: Waker {
+                kind: WakerKind::Thread,
+                tid: 3,
+                cpu: Cpu(4),
+                syscall: None,
+            },
         }
     );
     assert_eq!(

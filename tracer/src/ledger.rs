@@ -12,7 +12,7 @@ use crate::{
     engine::Facts,
     model::{
         CheckSource, ClockGap, Cpu, CpuSwitches, Doing, Mark, Nanos, NextKind, OffState, Slot,
-        Span, SpanSink, Switch, SwitchCount, Syscall, Timestamp, Wait, WaitBegan,
+        Span, SpanSink, Switch, SwitchCount, Syscall, Timestamp, Wait, WaitBegan, Waited,
     },
     report::{SystemTotals, Totals},
     table::Table,
@@ -54,6 +54,8 @@ impl Ledger {
             audits,
             blank: Totals {
                 run_steal: zero.run_steal.filter(|_| facts.steal),
+                run_irq: zero.run_irq.filter(|_| facts.interrupts),
+                run_softirq: zero.run_softirq.filter(|_| facts.interrupts),
                 iowait: zero.iowait.filter(|_| facts.iowait),
                 involuntary_yields: zero
                     .involuntary_yields
@@ -343,7 +345,9 @@ impl SpanSink for Ledger {
     #[inline]
     fn span(&mut self, span: &Span) {
         match span.doing {
-            Doing::Run { steal, lag, gap } => self.ran(span, steal, lag, gap),
+            Doing::Run {
+                steal, lag, gap, ..
+            } => self.ran(span, steal, lag, gap),
             Doing::Wait(wait) => self.waited(span, wait),
             Doing::Off {
                 state,
@@ -354,6 +358,8 @@ impl SpanSink for Ledger {
             Doing::Unknown => self.was_unknown(span),
         }
     }
+
+    fn explained(&mut self, _waited: &Waited<'_>) {}
 
     #[inline]
     fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {

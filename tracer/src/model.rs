@@ -6,7 +6,10 @@ use std::ops::{Add, AddAssign, Sub};
 
 mod spans;
 
-pub use spans::{CheckSource, ClockGap, Doing, Mark, Span, SpanSink, SwitchCount, Wait, WaitBegan};
+pub use spans::{
+    Charge, CheckSource, ClockGap, Doing, Mark, Piece, Slept, Span, SpanSink, SwitchCount, Wait,
+    WaitBegan, WaitCause, Waited, Woken,
+};
 pub use tracer_common::counters::CpuSwitches;
 
 /// Nanoseconds on the kernel's monotonic clock; never wall time.
@@ -114,7 +117,7 @@ impl Counters {
 }
 
 /// Scheduling policy and priorities.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority {
     /// `SCHED_*`.
     pub policy: u32,
@@ -207,7 +210,55 @@ pub struct Switch {
     /// The scheduler's own time of this switch; comparable across CPUs, not with [`Event::at`].
     pub rq_clock: Timestamp,
     /// The last `sched_waking` of `next` since its last switch-in, unless told by an event of its own.
-    pub next_waking: Option<Timestamp>,
+    pub next_waking: Option<(Timestamp, Waker)>,
+    /// Cumulative for this CPU: hard interrupts, and softirqs without those in them.
+    pub interrupts: Interrupts,
+    /// Cumulative for the group of `next` on this CPU: how long it was throttled.
+    pub next_throttled: Nanos,
+    /// From the kernel's decision that `prev` must go to this switch.
+    pub resched: Option<Nanos>,
+    pub prev_priority: Priority,
+}
+
+/// Cumulative for one CPU: what came between threads and their work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    pub irq: Nanos,
+    pub softirq: Nanos,
+}
+
+/// What decided that a thread can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WakerKind {
+    Thread,
+    Irq,
+    Softirq,
+    /// The interrupt or softirq that expires timers.
+    Timer,
+    /// It cannot be told whether it was the thread that ran, or an interrupt.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waker {
+    pub kind: WakerKind,
+    /// Whoever ran there: the waker only if `kind` says so.
+    pub tid: u32,
+    pub cpu: Cpu,
+    /// The system call it was in.
+    pub syscall: Option<Syscall>,
+}
+
+/// A thread that is not watched, as told when it matters to one that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// 0: the idle thread.
+    pub tid: u32,
+    pub tgid: u32,
+    pub comm: Comm,
+    pub priority: Priority,
+    pub kernel_thread: bool,
+    pub own: bool,
 }
 
 /// A thread as the task iterator or `task_newtask` describes it.
@@ -277,7 +328,7 @@ pub enum What {
     Waking {
         task: Key,
         tid: u32,
-        current_tid: u32,
+        waker: Waker,
     },
     WakeupNew {
         task: Key,
@@ -331,6 +382,16 @@ pub enum What {
     },
     /// What this CPU has counted by itself so far.
     Counted(CpuSwitches),
+    /// Who is not watched left this CPU while somebody who is waited.
+    Left {
+        who: Stranger,
+        /// As in [`Switch`].
+        steal: Nanos,
+        interrupts: Interrupts,
+        /// Others that left before are missing.
+        gap: bool,
+    },
+    Named(Stranger),
     /// From the iterator at the start.
     Seen(ThreadInfo),
     /// From the iterator at the end.
@@ -348,3 +409,7 @@ impl Slot {
         self.0 as usize
     }
 }
+
+/// Names somebody who can be to blame: a place in the engine's list of names. A thread that is renamed keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WhoId(pub u32);

@@ -2,7 +2,10 @@
 //!
 //! `None` is "not measured", never zero. Times are nanoseconds; `at` counts from the window's start.
 
-use crate::model::{Comm, Nanos, NextKind, OffState, Priority, SwitchCount, Syscall, Timestamp};
+use crate::model::{
+    Comm, Nanos, NextKind, OffState, Priority, SwitchCount, Syscall, Timestamp, WaitCause,
+    WakerKind,
+};
 
 /// The report over one window or one interval.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +17,10 @@ pub struct Report {
     pub system: System,
     /// Sorted by wait, longest first.
     pub processes: Vec<Process>,
+    /// With `--slower`.
+    pub spikes: Option<Spikes>,
+    /// At most five, the weightiest first.
+    pub insights: Vec<Insight>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -244,6 +251,9 @@ pub struct Totals {
     /// Gross: from switch-in to switch-out.
     pub run: Nanos,
     pub run_steal: Option<Nanos>,
+    /// The parts of `run` that hard interrupts took, and softirqs.
+    pub run_irq: Option<Nanos>,
+    pub run_softirq: Option<Nanos>,
     pub wait: Nanos,
     /// The part of `wait` that the kernel's own counter missed.
     pub wait_uncounted: Nanos,
@@ -272,6 +282,8 @@ impl Totals {
         self.lifetime += other.lifetime;
         self.run += other.run;
         self.run_steal = sum(self.run_steal, other.run_steal);
+        self.run_irq = sum(self.run_irq, other.run_irq);
+        self.run_softirq = sum(self.run_softirq, other.run_softirq);
         self.wait += other.wait;
         self.wait_uncounted += other.wait_uncounted;
         self.sleep += other.sleep;
@@ -295,6 +307,8 @@ impl Totals {
     pub fn zero() -> Totals {
         Totals {
             run_steal: Some(Nanos::ZERO),
+            run_irq: Some(Nanos::ZERO),
+            run_softirq: Some(Nanos::ZERO),
             iowait: Some(Nanos::ZERO),
             wake: Some(Nanos::ZERO),
             involuntary_yields: Some(0),
@@ -358,8 +372,16 @@ pub struct Thread {
     pub wait: Dist,
     /// wake + wait, for threads that were woken.
     pub latency: Option<Dist>,
+    /// Who or what had the CPU while it waited: adds up to `totals.wait`. Longest first.
+    pub waited_for: Vec<WaitedFor>,
+    /// Who came when it left runnable. Longest first.
+    pub preempted_by: Vec<PreemptedBy>,
+    /// Most frequent first.
+    pub woken_by: Vec<WokenBy>,
     /// Longest first.
     pub off_cpu: Vec<OffCpu>,
+    /// The same with who ended it. Longest first.
+    pub blocked_on: Vec<BlockedOn>,
     pub kernel: Option<KernelCounters>,
     pub covered: Covered,
 }
@@ -389,6 +411,148 @@ pub struct OffCpu {
     pub syscall: Option<Syscall>,
     pub count: u64,
     pub ns: Nanos,
+}
+
+/// Somebody who can be to blame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    pub pid: u32,
+    pub tid: u32,
+    pub comm: Comm,
+    pub priority: Priority,
+    pub kernel_thread: bool,
+    /// Belongs to the tracer itself.
+    pub own: bool,
+}
+
+/// What kind of thing had the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChargeKind {
+    Thread,
+    KernelThread,
+    Irq,
+    Softirq,
+    Steal,
+    Throttled,
+    Idle,
+    OtherCpu,
+    Unknown,
+}
+
+/// A share of waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitedFor {
+    pub kind: ChargeKind,
+    /// Of threads. `None` there: the sum of those that were too many to be kept apart.
+    pub who: Option<Who>,
+    pub same_process: Option<bool>,
+    /// Stretches.
+    pub count: u64,
+    pub ns: Nanos,
+}
+
+/// Waits that began when this one came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreemptedBy {
+    /// `None`: the sum of those that were too many to be kept apart.
+    pub who: Option<Who>,
+    pub same_process: Option<bool>,
+    pub count: u64,
+    /// The length of the waits.
+    pub ns: Nanos,
+    pub p99: Option<Nanos>,
+    /// From the kernel's decision to the switch; `None`: not measured.
+    pub resched_delay: Option<Dist>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WokenBy {
+    pub kind: WakerKind,
+    /// It woke itself: a wake-up that came before it had gone to sleep.
+    pub itself: bool,
+    /// Of threads. `None` there: it could not be named, or the sum of those that were too many.
+    pub who: Option<Who>,
+    pub count: u64,
+    /// From another CPU than the one where the thread ran then.
+    pub cross_cpu: u64,
+    /// From the waker's decision to the run queue, and from there to the CPU.
+    pub wake: Nanos,
+    pub wait: Nanos,
+}
+
+/// Time off the CPU in one system call that one waker ended in one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockedOn {
+    pub state: OffState,
+    pub syscall: Option<Syscall>,
+    pub waker: WakerKind,
+    /// As in [`WokenBy`].
+    pub who: Option<Who>,
+    pub waker_syscall: Option<Syscall>,
+    pub count: u64,
+    pub ns: Nanos,
+}
+
+/// All latencies at or over the threshold.
+#[derive(Clone, Debug, Default)]
+pub struct Spikes {
+    pub threshold: Nanos,
+    /// How many there were; `spikes` holds the longest of them.
+    pub count: u64,
+    /// In order of time.
+    pub spikes: Vec<Spike>,
+    /// Over all spikes, biggest first.
+    pub causes: Vec<SpikeCause>,
+}
+
+/// One latency at or over the threshold.
+#[derive(Clone, Debug)]
+pub struct Spike {
+    /// When it ended, or where the window did.
+    pub at_ns: i64,
+    /// `false`: it still waited at the end of the window.
+    pub finished: bool,
+    pub victim: Who,
+    pub cpu: u16,
+    /// wake + wait.
+    pub latency: Nanos,
+    pub wake: Option<Nanos>,
+    pub wait: Nanos,
+    pub cause: WaitCause,
+    /// Adds up to `wait`. Longest first.
+    pub waited_for: Vec<WaitedFor>,
+    pub woken_by: Option<SpikeWaker>,
+    pub cgroup_id: Option<u64>,
+    pub cgroup: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpikeWaker {
+    pub kind: WakerKind,
+    pub who: Option<Who>,
+}
+
+/// What the time over the threshold was waited for.
+#[derive(Clone, Debug)]
+pub struct SpikeCause {
+    pub kind: ChargeKind,
+    /// The process to blame.
+    pub pid: Option<u32>,
+    pub comm: Option<Comm>,
+    /// Whose quota it was, of [`ChargeKind::Throttled`].
+    pub cgroup_id: Option<u64>,
+    pub cgroup: Option<String>,
+    pub ns: Nanos,
+    /// Of the waits of all spikes: 0 to 1.
+    pub share: f64,
+}
+
+/// A plain sentence, what it rests on, and what can be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Insight {
+    pub text: String,
+    pub evidence: String,
+    pub remedy: String,
 }
 
 /// The kernel's own counters over the window, cut the same way as ours.

@@ -188,7 +188,11 @@ impl Summary<'_> {
             run_slice: row.run_slice.summary(from),
             wait: row.wait.summary(from),
             latency: (latency != Dist::default()).then_some(latency),
+            waited_for: Vec::new(),
+            preempted_by: Vec::new(),
+            woken_by: Vec::new(),
             off_cpu,
+            blocked_on: Vec::new(),
             kernel: row
                 .audit
                 .as_ref()

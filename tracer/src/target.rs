@@ -141,6 +141,8 @@ impl Selection {
             | What::Exit { .. }
             | What::Lost { .. }
             | What::Counted(_)
+            | What::Left { .. }
+            | What::Named(_)
             | What::WindowEnd => {}
         }
     }

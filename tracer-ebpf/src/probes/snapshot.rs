@@ -97,7 +97,7 @@ pub unsafe extern "C" fn snapshot(ctx: *const IterTask) -> i32 {
         parent_tid: 0,
         steal_ns: queue.steal(),
         clock_lag_ns: queue.clock().wrapping_sub(queue.clock_task()),
-        waking_ns: waking::read(task.tid()).0,
+        waking_ns: waking::read(task.tid()),
     };
     if !is_watched(record.tid) {
         flags |= thread_flags::UNWATCHED;

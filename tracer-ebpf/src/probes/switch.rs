@@ -13,6 +13,7 @@ use tracer_common::{
 use super::waking;
 use crate::{
     emit::{counters, now, tell_switch},
+    interrupts,
     maps::SWITCHES,
     settings::has,
     task::Task,
@@ -42,7 +43,10 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let (prev_tid, next_tid) = (prev.tid(), next.tid());
     let (prev_watched, next_watched) = (is_watched(prev_tid), is_watched(next_tid));
     let told = prev_watched || next_watched;
-    let queue = told.then(|| next.run_queue());
+    let queues = told.then(|| {
+        let group = next.group_queue();
+        (group, group.run_queue())
+    });
     // Reading the clock is the dearest part of a switch that nobody is told of.
     let at_ns = if told || prev_tid == 0 || next_tid == 0 {
         now()
@@ -59,9 +63,10 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         changes_mm,
         at_ns,
     );
-    let Some(queue) = queue else {
+    let Some((group, queue)) = queues else {
         return;
     };
+    let interrupts = interrupts::of_this_cpu();
     let Some(counters) = counters(Probe::Switch) else {
         return;
     };
@@ -83,8 +88,16 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         record.clock_lag_ns = clock.wrapping_sub(queue.clock_task());
         record.nr_running = queue.nr_running();
         record.rq_clock_ns = clock;
-        (record.next_waking_ns, record.next_waker_tid) = waking::take(next_tid);
-        record.reserved = 0;
+        let note = waking::take(next_tid);
+        record.next_waking_ns = note.at_ns;
+        record.next_waker = note.waker;
+        record.next_waker_cpu = note.waker_cpu;
+        record.next_waker_syscall = note.waker_syscall;
+        record.irq_ns = interrupts.irq_ns;
+        record.softirq_ns = interrupts.softirq_ns;
+        record.next_throttled_ns = group.throttled();
+        record.resched_ns = interrupts.resched_ns(at_ns);
+        record.prev_priority = prev.priority();
 
         let mut flags = kind << switch_flags::NEXT_KIND_SHIFT;
         if last_queued != 0 {

@@ -4,7 +4,7 @@
 //! Without it: a sleep that the kernel counted as wait cannot be told apart; preflight refuses
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
+    helpers::bpf_get_smp_processor_id, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use tracer_common::{
     counters::{Probe, WakeNote, wake_note},
@@ -13,6 +13,7 @@ use tracer_common::{
 
 use crate::{
     emit::{counters, now, tell},
+    interrupts,
     maps::WAKINGS,
     task::Task,
     watch::is_watched,
@@ -38,7 +39,10 @@ pub fn note(task: Task) {
         return;
     };
     let at_ns = now();
-    let current_tid = bpf_get_current_pid_tgid() as u32;
+    let waker = interrupts::waker();
+    // SAFETY: a helper without preconditions.
+    let waker_cpu = unsafe { bpf_get_smp_processor_id() } as u16;
+    let waker_syscall = 0;
     // SAFETY: a place of the map. Two wakers of two threads that share a place may write at the same
     // time; whichever thread's number stands there in the end has a time that is right within that.
     let taken = unsafe { (&raw const (*note).tid).read_volatile() };
@@ -51,7 +55,10 @@ pub fn note(task: Task) {
             |record: &mut Waking| {
                 task.write_key(&mut record.task);
                 record.tid = tid;
-                record.current_tid = current_tid;
+                record.waker = waker;
+                record.waker_cpu = waker_cpu;
+                record.waker_syscall = waker_syscall;
+                record.reserved = 0;
                 0
             },
         );
@@ -62,26 +69,38 @@ pub fn note(task: Task) {
     unsafe {
         note.write(WakeNote {
             tid,
-            current_tid,
+            waker,
             at_ns,
+            waker_cpu,
+            waker_syscall,
+            reserved: 0,
         });
     }
 }
 
-/// What the note of a thread says, if there is one: the time, and who was current.
+/// When a thread was woken that has not run since; 0: it was not.
 #[inline(always)]
-pub fn read(tid: u32) -> (u64, u32) {
-    find(tid).map_or((0, 0), |note| (note.at_ns, note.current_tid))
+pub fn read(tid: u32) -> u64 {
+    find(tid).map_or(0, |note| note.at_ns)
 }
 
-/// The same, and the place is free again.
+/// The note of a thread, and its place is free again; all zero where there is none.
 #[inline(always)]
-pub fn take(tid: u32) -> (u64, u32) {
-    find(tid).map_or((0, 0), |note| {
+pub fn take(tid: u32) -> WakeNote {
+    find(tid).map_or(NO_NOTE, |note| {
         note.tid = 0;
-        (note.at_ns, note.current_tid)
+        WakeNote { tid, ..*note }
     })
 }
+
+const NO_NOTE: WakeNote = WakeNote {
+    tid: 0,
+    waker: 0,
+    at_ns: 0,
+    waker_cpu: 0,
+    waker_syscall: 0,
+    reserved: 0,
+};
 
 /// The idle threads have no number of their own, and are not woken.
 #[inline(always)]

@@ -32,6 +32,8 @@ pub struct Facts {
     pub sched_yield: Option<u32>,
     pub steal: bool,
     pub iowait: bool,
+    /// Interrupts are measured.
+    pub interrupts: bool,
     /// Only watched threads are told: what a CPU did for others is known as it counted it, not in time.
     pub narrow: bool,
 }
@@ -139,6 +141,7 @@ impl Engine {
             }
             What::Lost { probe, total } => self.losses.announced(event.cpu, at, *probe, *total),
             What::Counted(counted) => sink.counted(event.cpu, at, counted),
+            What::Left { .. } | What::Named(_) => {}
             What::Seen(info) => self.on_seen(at, info, sink),
             What::SeenAtEnd(info) => self.on_seen_at_end(at, info, sink),
             What::WindowBegin => self.on_window_begin(at),
@@ -318,7 +321,7 @@ impl Engine {
             ..
         } = self;
         let thread = &mut threads[next];
-        if let Some(waking) = switch.next_waking {
+        if let Some((waking, _)) = switch.next_waking {
             thread.waking(waking);
         }
         losses.switches(thread.switch_in(at, cpu, switch, oddities, sink));

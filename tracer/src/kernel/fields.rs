@@ -158,6 +158,10 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
         ),
         (feature::STEAL, fields.offset("RQ_STEAL").is_some()),
         (
+            feature::THROTTLED_TIME,
+            fields.offset("CFS_RQ_THROTTLED").is_some(),
+        ),
+        (
             feature::IOWAIT,
             fields.offset(IOWAIT).is_some() && fields.iowait_mask != 0,
         ),

@@ -168,6 +168,7 @@ impl Session {
             sched_yield: sched_yield().filter(|_| fields.has(feature::SYSCALL)),
             steal: fields.has(feature::STEAL),
             iowait: fields.has(feature::IOWAIT),
+            interrupts: fields.has(feature::INTERRUPTS),
             narrow: options.narrow.is_some(),
         };
         let (name, iterator) = SNAPSHOT;

@@ -3,7 +3,9 @@
 //! In: spans and marks. Out: the same, to both. Must not know: what they do with them.
 
 use super::Ledger;
-use crate::model::{Cpu, CpuSwitches, Mark, Slot, Span, SpanSink, Switch, SwitchCount, Timestamp};
+use crate::model::{
+    Cpu, CpuSwitches, Mark, Slot, Span, SpanSink, Switch, SwitchCount, Timestamp, Waited,
+};
 
 /// Spans for two ledgers at once.
 pub struct Both<'a>(pub &'a mut Ledger, pub &'a mut Ledger);
@@ -13,6 +15,11 @@ impl SpanSink for Both<'_> {
     fn span(&mut self, span: &Span) {
         self.0.span(span);
         self.1.span(span);
+    }
+
+    fn explained(&mut self, waited: &Waited<'_>) {
+        self.0.explained(waited);
+        self.1.explained(waited);
     }
 
     #[inline]

@@ -4,6 +4,7 @@
 
 use super::{
     Counters, Cpu, CpuSwitches, Nanos, NextKind, OffState, Slot, Switch, Syscall, Timestamp,
+    WakerKind, WhoId,
 };
 
 /// How a wait began.
@@ -71,6 +72,9 @@ pub enum Doing {
         steal: Option<Nanos>,
         /// How much of it the kernel does not count as run time.
         lag: Nanos,
+        /// How much of it hard interrupts took, and softirqs.
+        irq: Nanos,
+        softirq: Nanos,
         gap: ClockGap,
     },
     Wait(Wait),
@@ -149,11 +153,94 @@ pub enum CheckSource {
     LastRecord,
 }
 
+/// What had the CPU while a thread waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Charge {
+    /// Another thread.
+    Who(WhoId),
+    Irq,
+    Softirq,
+    /// The hypervisor.
+    Steal,
+    /// Nobody let it: its group had used up its quota.
+    Throttled,
+    /// Nobody: the way out of idle, or the choice of this CPU.
+    Idle,
+    /// Queued on another CPU, of which nothing is known.
+    OtherCpu,
+    Unknown,
+}
+
+/// A part of a wait. It begins where the part before it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub to: Timestamp,
+    pub charge: Charge,
+}
+
+/// Why a thread was on a run queue and not on a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WaitCause {
+    Preempted,
+    /// It called `sched_yield`.
+    Yielded,
+    /// It left because its group had used up its quota.
+    Throttled,
+    /// It was about to block, and a signal was pending.
+    Requeued,
+    Woken,
+    /// Born.
+    New,
+}
+
+/// Who woke a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Woken {
+    pub kind: WakerKind,
+    /// Of [`WakerKind::Thread`].
+    pub who: Option<WhoId>,
+    pub syscall: Option<Syscall>,
+    /// It woke it from another CPU than the one on which it runs now.
+    pub cross_cpu: bool,
+    /// From the decision to the run queue.
+    pub wake: Nanos,
+}
+
+/// What a thread was blocked in before it waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slept {
+    pub state: OffState,
+    pub syscall: Option<Syscall>,
+    pub from: Timestamp,
+}
+
+/// A wait with all that is known of it; its span is told just before. The pieces follow each other from `from`
+/// to `to` without a gap.
+#[derive(Clone, Copy, Debug)]
+pub struct Waited<'a> {
+    pub slot: Slot,
+    /// Where it runs now, or waits still.
+    pub cpu: Cpu,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// As in [`Span`].
+    pub open: bool,
+    pub cause: WaitCause,
+    /// Who came when it left runnable, and the delay from the decision to that switch.
+    pub gave_way_to: Option<WhoId>,
+    pub resched: Option<Nanos>,
+    pub woken: Option<Woken>,
+    pub slept: Option<Slept>,
+    pub pieces: &'a [Piece],
+}
+
 /// Whoever folds spans: the ledgers, and writers of time lines.
 ///
 /// Spans and marks of one thread come in the order of their ends.
 pub trait SpanSink {
     fn span(&mut self, span: &Span);
+    /// The whole story of a wait, after its span.
+    fn explained(&mut self, waited: &Waited<'_>);
     fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark);
     /// `prev` left this CPU at `at`; `idle` tells whether it was the idle thread.
     fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool);

@@ -149,6 +149,7 @@ pub fn valid() -> Report {
             cpus: vec![cpu(0, 8_100, 6_600), cpu(1, 7_700, 6_532)],
         },
         processes: vec![api, process(991, vec![backup]), process(5000, vec![tracer])],
+        ..Report::default()
     }
 }
 

@@ -201,6 +201,7 @@ impl Machine {
                 sched_yield: Some(24),
                 steal: true,
                 iowait: true,
+                interrupts: false,
                 narrow: false,
             },
             target: Target {

@@ -67,8 +67,8 @@ impl Bytes for CpuSwitches {
 
 records! {
     Header { at_ns, kind, len, cpu, flags }
-    Switch { header, prev, next, prev_tid, next_tid, prev_nvcsw, prev_nivcsw, prev_run_delay_ns, prev_sum_exec_ns, next_run_delay_ns, next_wait_ns, next_seq, prev_state, steal_ns, clock_lag_ns, syscall, nr_running, rq_clock_ns, next_waking_ns, next_waker_tid, reserved }
-    Waking { header, task, tid, current_tid }
+    Switch { header, prev, next, prev_tid, next_tid, prev_nvcsw, prev_nivcsw, prev_run_delay_ns, prev_sum_exec_ns, next_run_delay_ns, next_wait_ns, next_seq, prev_state, steal_ns, clock_lag_ns, syscall, nr_running, rq_clock_ns, next_waking_ns, next_waker, next_waker_cpu, next_waker_syscall, irq_ns, softirq_ns, next_throttled_ns, resched_ns, prev_priority }
+    Waking { header, task, tid, waker, waker_cpu, waker_syscall, reserved }
     WakeupNew { header, task, tid, target_cpu, rq_clock_ns }
     Migrate { header, task, tid, to_cpu }
     Thread { header, task, tid, tgid, ppid, state, start_ns, nvcsw, nivcsw, run_delay_ns, sum_exec_ns, cgroup_id, clone_flags, parent, comm, policy, static_prio, rt_priority, cpu, syscall, parent_tid, steal_ns, clock_lag_ns, waking_ns }
@@ -77,6 +77,8 @@ records! {
     Exec { header, task, tid, old_tid, comm }
     Exit { header, task, tid, exit_code, policy, static_prio, rt_priority, reserved, comm }
     Rename { header, task, tid, reserved, comm }
+    Left { header, tid, tgid, comm, priority, reserved, steal_ns, irq_ns, softirq_ns }
+    Name { header, tid, tgid, comm, priority, reserved }
     Lost { header, probe, reserved, total }
     CpuSwitches { header, counted }
 }

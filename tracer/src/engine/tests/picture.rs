@@ -30,7 +30,7 @@ use crate::{
     ledger::Ledger,
     model::{
         Cpu, CpuSwitches, Doing, Mark, OffState, Slot, Span, SpanSink, Switch, SwitchCount,
-        Timestamp,
+        Timestamp, Waited,
     },
     pipeline::Pipeline,
     reorder::Reorder,
@@ -353,6 +353,9 @@ impl SpanSink for Tape<'_> {
     fn span(&mut self, span: &Span) {
         self.draw(span);
         self.ledger.span(span);
+    }
+    fn explained(&mut self, waited: &Waited<'_>) {
+        self.ledger.explained(waited);
     }
     fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
         self.ledger.mark(slot, at, mark);

@@ -83,6 +83,7 @@ impl Toy {
             sched_yield: Some(YIELD),
             steal: true,
             iowait: true,
+            interrupts: false,
             narrow: false,
         }
     }
@@ -185,7 +186,7 @@ impl Toy {
             header: self.header(0, kind::WAKING, size_of::<record::Waking>(), 0),
             task: self.tasks[id].key,
             tid: self.tasks[id].tid,
-            current_tid: 0,
+            ..record::Waking::default()
         };
         self.emit(Told::Other, &record);
     }

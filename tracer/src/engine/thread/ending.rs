@@ -215,6 +215,8 @@ impl Thread {
                     Doing::Run {
                         steal,
                         lag,
+                        irq: Nanos::ZERO,
+                        softirq: Nanos::ZERO,
                         gap: ClockGap::default(),
                     },
                 ));

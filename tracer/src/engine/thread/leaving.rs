@@ -35,6 +35,8 @@ impl Thread {
             Doing::Run {
                 steal: None,
                 lag: Nanos::ZERO,
+                irq: Nanos::ZERO,
+                softirq: Nanos::ZERO,
                 gap: ClockGap::default(),
             },
             sink,
@@ -72,7 +74,18 @@ impl Thread {
                 };
                 self.run_since += at.since(since) - lag;
                 let gap = gap((since, clock), (at, Some(switch.rq_clock)));
-                self.close(since, at, Doing::Run { steal, lag, gap }, sink);
+                self.close(
+                    since,
+                    at,
+                    Doing::Run {
+                        steal,
+                        lag,
+                        irq: Nanos::ZERO,
+                        softirq: Nanos::ZERO,
+                        gap,
+                    },
+                    sink,
+                );
             }
             State::Off { since, .. } | State::Runnable { since, .. }
                 if departure.lost == 0
