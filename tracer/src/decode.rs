@@ -51,6 +51,13 @@ pub fn envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     (len >= size_of::<record::Header>()).then_some(Envelope { at, cpu, record })
 }
 
+/// Whether a record tells who had a CPU before, rather than what happens.
+#[inline]
+pub fn is_history(record: &[u8]) -> bool {
+    const KIND: usize = std::mem::offset_of!(record::Header, kind);
+    record.get(KIND..KIND + 2) == Some(&kind::LEFT.to_ne_bytes())
+}
+
 /// One record. Trailing bytes of a longer (newer) record are ignored.
 pub fn decode(mut bytes: &[u8]) -> Option<Event> {
     let buf = &mut bytes;
@@ -180,6 +187,7 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             steal: Nanos(buf.get_u64_ne()),
             interrupts: interrupts(buf),
             gap: flags & who_flags::GAP != 0,
+            stays: flags & who_flags::STAYS != 0,
         },
         kind::NAME => What::Named(who(flags, buf)),
         kind::WINDOW_BEGIN => What::WindowBegin,

@@ -393,6 +393,8 @@ pub enum What {
         interrupts: Interrupts,
         /// Others that left before are missing.
         gap: bool,
+        /// It is there still.
+        stays: bool,
     },
     /// Who a thread is that is not watched.
     Named(Who),

@@ -4,7 +4,7 @@
 
 use crate::{
     audit::Tolerance,
-    decode::{decode, envelope},
+    decode::{Envelope, decode, envelope, is_history},
     engine::{Engine, Facts, tasks::ProcessId},
     folded::FoldedRows,
     ledger::{Both, Ledger},
@@ -79,6 +79,12 @@ impl Pipeline {
     /// One record, in any order that [`Reorder`] can mend.
     pub fn push(&mut self, record: &[u8]) {
         match envelope(record) {
+            // It is shown late, maybe later than what came after it, and before it is asked for.
+            Some(Envelope { record, .. }) if is_history(record) => {
+                if let Some(event) = decode(record) {
+                    self.engine.apply(&event, &mut self.window);
+                }
+            }
             Some(envelope) => self.reorder.push(envelope),
             None => self.undecoded += 1,
         }

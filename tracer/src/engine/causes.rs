@@ -9,8 +9,8 @@ use super::{
     thread::{Story, Thread},
 };
 use crate::model::{
-    Charge, Cpu, Interrupts, Nanos, Piece, Side, Slot, SpanSink, Switch, Timestamp, WaitCause,
-    Waited, Waker, WakerKind, Who, WhoId, Woken,
+    Charge, Cpu, Nanos, Piece, Side, Slot, SpanSink, Switch, Timestamp, WaitCause, Waited, Waker,
+    WakerKind, Who, WhoId, Woken,
 };
 
 /// Groups have numbers of cgroups; where those are not known a process is one.
@@ -38,14 +38,15 @@ impl Engine {
         self.history.entered(cpu, self.charge(&switch.next, next));
     }
 
-    /// One who is not watched gives way, to whomever.
+    /// One who is not watched gives way, to whomever. This may be told at any time before the wait that it is
+    /// a part of ends.
     pub(super) fn on_left(
         &mut self,
         at: Timestamp,
         cpu: Cpu,
         who: &Who,
-        (steal, interrupts): (Nanos, Interrupts),
-        gap: bool,
+        taken: Taken,
+        (gap, stays): (bool, bool),
     ) {
         let charge = if who.tid == 0 {
             Charge::Idle
@@ -55,9 +56,10 @@ impl Engine {
         if gap {
             self.history.lost(cpu, at);
         }
-        let taken = Taken { steal, interrupts };
         self.history.left(cpu, at, charge, taken);
-        self.history.entered(cpu, Charge::Unknown);
+        if stays {
+            self.history.entered(cpu, charge);
+        }
     }
 
     /// How long the group of whoever comes to a CPU was throttled there.

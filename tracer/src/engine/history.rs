@@ -11,16 +11,21 @@ use crate::{
 };
 
 /// Stretches kept of all CPUs together, and of one at least and at most.
-const ALL: usize = 1 << 16;
-const LEAST: usize = 1 << 11;
-const MOST: usize = 1 << 15;
+const ALL: usize = 1 << 15;
+const LEAST: usize = 1 << 10;
+const MOST: usize = 1 << 14;
 
 /// Somebody had the CPU until then. It begins where the one before it ended.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     until: Timestamp,
     charge: Charge,
-    /// What others took of it. A stretch of more than four seconds of them is charged a little less.
+    taken: Sums,
+}
+
+/// Cumulative for a CPU; only differences count, and those are short: low halves are enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
     irq: u32,
     softirq: u32,
     steal: u32,
@@ -33,13 +38,23 @@ pub struct Taken {
     pub interrupts: Interrupts,
 }
 
+impl From<Taken> for Sums {
+    fn from(taken: Taken) -> Sums {
+        Sums {
+            irq: taken.interrupts.irq.0 as u32,
+            softirq: taken.interrupts.softirq.0 as u32,
+            steal: taken.steal.0 as u32,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Place {
+    /// By their ends.
     stretches: VecDeque<Stretch>,
-    /// Nothing is known of what was before.
-    forgotten: Timestamp,
-    taken: Option<Taken>,
-    /// Who is there now.
+    /// Nothing is known of what was before, and these were the sums then.
+    forgotten: (Timestamp, Sums),
+    /// Who came last.
     now: Option<Charge>,
 }
 
@@ -63,47 +78,58 @@ impl History {
         }
     }
 
-    /// `charge` had this CPU until now.
+    /// `charge` had this CPU until then. What others left is told when it turns out to matter, later than what
+    /// came after it: an end more makes two stretches of one.
     pub fn left(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: Taken) {
+        self.put(cpu, at, charge, |_| taken.into());
+    }
+
+    /// Who had this CPU until then cannot be told.
+    pub fn lost(&mut self, cpu: Cpu, at: Timestamp) {
+        self.put(cpu, at, Charge::Unknown, |before| before);
+        self.place(cpu).now = None;
+    }
+
+    fn put(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: impl Fn(Sums) -> Sums) {
         let keep = self.keep;
         let place = self.place(cpu);
-        let last = place.stretches.back().map(|last| last.until);
-        // What two records tell of one switch is one end.
-        if last == Some(at) {
+        let later = |stretches: &VecDeque<Stretch>| match stretches.back() {
+            Some(last) if last.until >= at => {
+                stretches.partition_point(|stretch| stretch.until < at)
+            }
+            _ => stretches.len(),
+        };
+        let index = later(&place.stretches);
+        // What two records tell of one switch is one end; and what is forgotten is.
+        let known = place.stretches.get(index).map(|stretch| stretch.until);
+        if known == Some(at) || (index == 0 && at <= place.forgotten.0) {
             return;
         }
-        let before = place.taken.replace(taken).unwrap_or(taken);
-        let length = at.since(last.unwrap_or(place.forgotten));
-        let part =
-            |now: Nanos, then: Nanos| u32::try_from((now - then).min(length).0).unwrap_or(u32::MAX);
-        place.stretches.push_back(Stretch {
+        let before = match index.checked_sub(1) {
+            Some(before) => place.stretches[before].taken,
+            None => place.forgotten.1,
+        };
+        let taken = taken(before);
+        if place.stretches.is_empty() {
+            // What was taken before the first end is nobody's.
+            place.forgotten.1 = taken;
+        }
+        let stretch = Stretch {
             until: at,
             charge,
-            irq: part(taken.interrupts.irq, before.interrupts.irq),
-            softirq: part(taken.interrupts.softirq, before.interrupts.softirq),
-            steal: part(taken.steal, before.steal),
-        });
+            taken,
+        };
+        place.stretches.insert(index, stretch);
         if place.stretches.len() > keep
             && let Some(oldest) = place.stretches.pop_front()
         {
-            place.forgotten = oldest.until;
+            place.forgotten = (oldest.until, oldest.taken);
         }
     }
 
     /// From now on this one has it.
     pub fn entered(&mut self, cpu: Cpu, charge: Charge) {
         self.place(cpu).now = Some(charge);
-    }
-
-    /// Who had this CPU up to now cannot be told.
-    pub fn lost(&mut self, cpu: Cpu, at: Timestamp) {
-        let place = self.place(cpu);
-        let taken = place.taken.unwrap_or_default();
-        place.taken = None;
-        self.left(cpu, at, Charge::Unknown, taken);
-        let place = self.place(cpu);
-        place.taken = None;
-        place.now = None;
     }
 
     /// What a wait on this CPU was for, from the last piece on, up to `to`.
@@ -121,10 +147,10 @@ impl History {
             first -= 1;
         }
         let before = first.checked_sub(1).and_then(|index| stretches.get(index));
-        let mut began = before.map_or(place.forgotten, |stretch| stretch.until);
+        let mut began = before.map_or(place.forgotten, |before| (before.until, before.taken));
         let mut at = from;
-        if at < began {
-            at = began.min(to);
+        if at < began.0 {
+            at = began.0.min(to);
             put(pieces, at, Charge::Unknown);
         }
         for stretch in stretches.range(first..) {
@@ -133,11 +159,12 @@ impl History {
                 stretch.split(began, at, end, pieces);
                 at = end;
             }
-            began = stretch.until;
+            if at == to {
+                return;
+            }
+            began = (stretch.until, stretch.taken);
         }
-        if at < to {
-            put(pieces, to, place.now.unwrap_or(Charge::Unknown));
-        }
+        put(pieces, to, place.now.unwrap_or(Charge::Unknown));
     }
 
     /// Everybody who is referred to.
@@ -163,21 +190,28 @@ impl History {
 impl Stretch {
     /// The part from `from` to `to`. Nobody knows where in the stretch the interrupts were: each part has its
     /// share of them.
-    fn split(&self, began: Timestamp, from: Timestamp, to: Timestamp, pieces: &mut Vec<Piece>) {
-        if self.irq | self.softirq | self.steal == 0 || self.charge == Charge::Unknown {
+    fn split(
+        &self,
+        (began, then): (Timestamp, Sums),
+        from: Timestamp,
+        to: Timestamp,
+        pieces: &mut Vec<Piece>,
+    ) {
+        if self.taken == then || self.charge == Charge::Unknown {
             return put(pieces, to, self.charge);
         }
         let (length, all) = (to.since(from), self.until.since(began));
         let mut left = length;
-        let mut take = |part: u32| {
-            let part = share(Nanos(part.into()), length, all).min(left);
+        let mut take = |now: u32, then: u32| {
+            let part = Nanos(now.wrapping_sub(then).into()).min(all);
+            let part = share(part, length, all).min(left);
             left = left - part;
             part
         };
         let parts = [
-            (Charge::Irq, take(self.irq)),
-            (Charge::Softirq, take(self.softirq)),
-            (Charge::Steal, take(self.steal)),
+            (Charge::Irq, take(self.taken.irq, then.irq)),
+            (Charge::Softirq, take(self.taken.softirq, then.softirq)),
+            (Charge::Steal, take(self.taken.steal, then.steal)),
         ];
         let mut at = Timestamp(from.0 + left.0);
         put(pieces, at, self.charge);
@@ -275,6 +309,19 @@ mod tests {
                 (300, Charge::Steal)
             ]
         );
+    }
+
+    #[test]
+    fn what_is_told_late_is_put_in_its_place() {
+        let mut history = two();
+        history.left(CPU, Timestamp(400), A, taken(40, 0, 0));
+        history.left(CPU, Timestamp(300), B, taken(30, 0, 0));
+        assert_eq!(
+            explained(&history, 200, 400),
+            [(270, B), (300, Charge::Irq), (390, A), (400, Charge::Irq)]
+        );
+        history.left(CPU, Timestamp(300), A, taken(0, 0, 0));
+        assert_eq!(explained(&history, 250, 290)[0].1, B);
     }
 
     #[test]

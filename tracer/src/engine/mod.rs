@@ -18,7 +18,11 @@ pub(crate) mod tests;
 
 use crate::{
     engine::{
-        cpu::Cpus, history::History, losses::Losses, tasks::Tasks, thread::Thread,
+        cpu::Cpus,
+        history::{History, Taken},
+        losses::Losses,
+        tasks::Tasks,
+        thread::Thread,
         throttles::Throttles,
     },
     model::{
@@ -161,7 +165,14 @@ impl Engine {
                 steal,
                 interrupts,
                 gap,
-            } => self.on_left(at, event.cpu, who, (*steal, *interrupts), *gap),
+                stays,
+            } => {
+                let taken = Taken {
+                    steal: *steal,
+                    interrupts: *interrupts,
+                };
+                self.on_left(at, event.cpu, who, taken, (*gap, *stays));
+            }
             What::Named(who) => {
                 self.tasks.names.meet(*who);
             }
