@@ -154,6 +154,7 @@ async fn observe(
         },
         max_threads: options.max_threads as usize,
         intervals: interval.is_some(),
+        slower: None,
     };
     // Who is born while the probes are being attached is missed by the first look, not by the second.
     watch_target(&mut session, &settings)?;
