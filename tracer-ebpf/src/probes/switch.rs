@@ -66,7 +66,8 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let Some((group, queue)) = queues else {
         return;
     };
-    let interrupts = interrupts::of_this_cpu();
+    let (irq_ns, softirq_ns) = interrupts::at_switch();
+    let resched_ns = interrupts::resched_ns(prev_tid, !preempt && state != 0, at_ns);
     let Some(counters) = counters(Probe::Switch) else {
         return;
     };
@@ -93,10 +94,10 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         record.next_waker = note.waker;
         record.next_waker_cpu = note.waker_cpu;
         record.next_waker_syscall = note.waker_syscall;
-        record.irq_ns = interrupts.irq_ns;
-        record.softirq_ns = interrupts.softirq_ns;
+        record.irq_ns = irq_ns;
+        record.softirq_ns = softirq_ns;
         record.next_throttled_ns = group.throttled();
-        record.resched_ns = interrupts.resched_ns(at_ns);
+        record.resched_ns = resched_ns;
         record.prev_priority = prev.priority();
 
         let mut flags = kind << switch_flags::NEXT_KIND_SHIFT;
