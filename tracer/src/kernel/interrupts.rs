@@ -71,22 +71,25 @@ pub struct Told {
     /// Tracepoints that are essential.
     pub missing: Vec<String>,
     /// Others.
-    pub untold: Vec<&'static str>,
+    pub untold: Vec<String>,
 }
 
 impl Told {
     pub fn by(btf: &Btf) -> Told {
         let lacks = |kind: &&Kind| btf.tracepoint(&format!("{}_entry", kind.name)).is_none();
-        let (essential, others): (Vec<&Kind>, Vec<&Kind>) =
-            KINDS.iter().filter(lacks).partition(|kind| kind.essential);
-        Told {
+        let mut told = Told {
             threaded: btf.field("task_struct", "softirq_disable_cnt").is_some(),
-            missing: essential
-                .iter()
-                .map(|kind| format!("{}_entry", kind.name))
-                .collect(),
-            untold: others.iter().map(|kind| kind.name).collect(),
+            ..Told::default()
+        };
+        for kind in KINDS.iter().filter(lacks) {
+            let names = if kind.essential {
+                &mut told.missing
+            } else {
+                &mut told.untold
+            };
+            names.push(format!("{}_entry", kind.name));
         }
+        told
     }
 
     pub fn enough(&self) -> bool {
