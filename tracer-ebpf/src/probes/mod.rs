@@ -8,6 +8,7 @@ mod fork;
 mod migrate;
 mod newtask;
 mod rename;
+mod show;
 mod snapshot;
 mod switch;
 mod wakeup_new;

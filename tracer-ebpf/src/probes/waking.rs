@@ -4,17 +4,21 @@
 //! Without it: a sleep that the kernel counted as wait cannot be told apart; preflight refuses
 
 use aya_ebpf::{
-    helpers::bpf_get_smp_processor_id, macros::btf_tracepoint, programs::BtfTracePointContext,
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_smp_processor_id},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
 };
 use tracer_common::{
     counters::{Probe, WakeNote, wake_note},
-    record::{Waking, kind},
+    record::{Name, Waking, kind, waker, who_flags},
+    settings::feature,
 };
 
 use crate::{
     emit::{counters, now, tell},
-    interrupts,
+    history, interrupts,
     maps::WAKINGS,
+    settings::{OWN_TGID, has},
     task::Task,
     watch::is_watched,
 };
@@ -65,6 +69,10 @@ pub fn note(task: Task) {
         return;
     }
     counters.noted = counters.noted.wrapping_add(1);
+    if taken == 0 {
+        history::one_more();
+    }
+    introduce(waker, at_ns);
     // SAFETY: as above. The waker holds the thread's `pi_lock`, and it is switched in only after that.
     unsafe {
         note.write(WakeNote {
@@ -78,6 +86,39 @@ pub fn note(task: Task) {
     }
 }
 
+/// Who wakes a watched thread and is not watched has a name that nothing else tells.
+#[inline(always)]
+fn introduce(waker: u32, at_ns: u64) {
+    if !has(feature::NARROW) || waker >> waker::KIND_SHIFT != waker::THREAD {
+        return;
+    }
+    let tid = waker & waker::TID_MASK;
+    if is_watched(tid) || !history::is_unnamed(tid) {
+        return;
+    }
+    let Some(counters) = counters(Probe::Waking) else {
+        return;
+    };
+    tell(
+        counters,
+        at_ns,
+        Probe::Waking,
+        kind::NAME,
+        |record: &mut Name| {
+            record.tid = tid;
+            record.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            record.comm = bpf_get_current_comm().unwrap_or_default();
+            record.priority = 0;
+            record.reserved = 0;
+            if u64::from(record.tgid) == OWN_TGID.load() {
+                who_flags::OWN
+            } else {
+                0
+            }
+        },
+    );
+}
+
 /// When a thread was woken that has not run since; 0: it was not.
 #[inline(always)]
 pub fn read(tid: u32) -> u64 {
@@ -89,6 +130,7 @@ pub fn read(tid: u32) -> u64 {
 pub fn take(tid: u32) -> WakeNote {
     find(tid).map_or(NO_NOTE, |note| {
         note.tid = 0;
+        history::one_less();
         WakeNote { tid, ..*note }
     })
 }

@@ -154,6 +154,7 @@ async fn observe(
         },
         max_threads: options.max_threads as usize,
         intervals: interval.is_some(),
+        slower: None,
     };
     // Who is born while the probes are being attached is missed by the first look, not by the second.
     watch_target(&mut session, &settings)?;
@@ -178,7 +179,7 @@ async fn observe(
     let started = jiff::Timestamp::now();
     let began = now();
     pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
-    push_counts(&session, &mut pipeline, began)?;
+    push_counts(&mut session, &mut pipeline, began)?;
     // What was lost while the probes were being attached is before the window, and the first look is after it.
     let lost_before = session.counted().map_err(Failure::from)?.lost();
     let mut meter =
@@ -205,7 +206,7 @@ async fn observe(
         let drained_from = now();
         if let Some(intervals) = &mut intervals {
             while intervals.next_count <= drained_from {
-                push_counts(&session, &mut pipeline, intervals.next_count)?;
+                push_counts(&mut session, &mut pipeline, intervals.next_count)?;
                 intervals.next_count = began_plus(intervals.next_count, intervals.every);
             }
         }
@@ -275,7 +276,7 @@ async fn observe(
             pipeline.push(record);
         }
         let ended = now();
-        push_counts(&session, &mut pipeline, ended)?;
+        push_counts(&mut session, &mut pipeline, ended)?;
         pipeline.push(&edge(kind::WINDOW_END, ended.0));
         let cost = meter.cost(&session, ended).map_err(Failure::from)?;
         // Who stops because tracing costs too much traces no longer.
