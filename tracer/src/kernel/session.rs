@@ -111,16 +111,15 @@ impl Layout {
         size: usize,
         each: u64,
     ) -> Result<Option<Slots>, Refusal> {
+        if each == 0 {
+            return Ok(None);
+        }
         let refused = |error| refused_by_kernel(&format!("map {}", names[0]), &error);
         let mut array = |name| match ebpf.take_map(name) {
             Some(Map::Array(map)) => Ok(map),
             _ => Err(refused(std::io::Error::from(std::io::ErrorKind::NotFound))),
         };
-        // Whatever becomes of them, they are out of the object that we keep.
         let maps = [array(names[0])?, array(names[1])?];
-        if each == 0 {
-            return Ok(None);
-        }
         Slots::map(maps, size, self.cpus, each)
             .map(Some)
             .map_err(refused)
