@@ -11,19 +11,15 @@ use support::budget::{
     charged, charged_to_kind, charged_to_pid, expect_close, expect_named, number, thread,
 };
 use support::check::list;
-use support::machine::{allowed_cpus, background_workload, last_cpu, tasks, until};
+use support::machine::{allowed_cpus, background_workload, tasks, until};
 use support::na;
-use support::planted::{Planted, Quota, pin};
+use support::planted::{Planted, Quota, cpu, pin};
 use support::trace::Live;
 
 const MS: u64 = 1_000_000;
 
 /// What the kernel's run times of living threads may be behind.
 const TICKS: u64 = 20 * MS;
-
-fn cpu() -> u16 {
-    last_cpu().parse().expect("a number")
-}
 
 /// Runs until it is dropped.
 #[track_caller]
@@ -70,16 +66,16 @@ fn who_ran_while_a_thread_waited_is_named_and_narrow_agrees_with_whole() {
             .iter()
             .find(|share| share["pid"] == hog.pid())
             .expect("it is there");
-        assert_eq!(share["kind"], "thread", "{share:#}");
-        assert_eq!(share["comm"], "burns", "{share:#}");
-        assert_eq!(share["same_process"], false, "{share:#}");
+        assert_eq!(share["kind"], "thread", "{share}");
+        assert_eq!(share["comm"], "burns", "{share}");
+        assert_eq!(share["same_process"], false, "{share}");
         let came = list(ours, "preempted_by")
             .iter()
             .find(|row| row["tid"] == hog.pid());
         assert!(came.is_some_and(|row| number(row, "/count") > 10));
     }
     assert!(wait > 2_000 * MS, "{wait} ns");
-    assert!(charged_to_pid(ours, tracer) > 0, "{ours:#}");
+    assert!(charged_to_pid(ours, tracer) > 0, "{ours}");
     agree(ours, theirs);
 }
 
@@ -113,7 +109,7 @@ fn in_group(quota: &Quota, pattern: &str, others: &[&Planted]) -> (Value, Vec<Ve
     let throttled = charged_to_kind(&row, "throttled");
     assert!(throttled <= number(&row, "/wait_ns"));
     for other in others {
-        assert!(charged_to_pid(&row, other.pid()) > 0, "{row:#}");
+        assert!(charged_to_pid(&row, other.pid()) > 0, "{row}");
     }
     (row, told)
 }
@@ -137,7 +133,7 @@ fn a_thread_without_quota_left_is_throttled() {
         .sum();
     assert!(
         preempted <= number(&row, "/wait_ns") - blamed,
-        "throttled {times} times: {row:#}"
+        "throttled {times} times: {row}"
     );
 }
 
@@ -175,7 +171,7 @@ fn waiting_behind_a_hog_is_not_being_throttled() {
     // The rest is for the hog, and for what interrupts it.
     let rest = wait - blamed;
     let behind = charged_to_pid(&row, hog.pid());
-    assert!(behind > rest / 2, "{behind} of {rest}: {row:#}");
+    assert!(behind > rest / 2, "{behind} of {rest}: {row}");
 }
 
 /// Packets that come through the loopback device are received on this CPU, whoever sent them where.
@@ -225,7 +221,7 @@ fn softirqs_are_charged_to_softirqs() {
     let innocent = charged_to_pid(row, innocent);
     assert!(
         innocent <= others + taken / 10,
-        "{others} ns were its own: {row:#}"
+        "{others} ns were its own: {row}"
     );
     let ksoftirqd = |share: &Value| {
         let name = share["comm"].as_str().unwrap_or_default();
@@ -236,7 +232,7 @@ fn softirqs_are_charged_to_softirqs() {
     let blamed = blamed + charged_to_kind(row, "irq") + run;
     assert!(
         blamed >= taken / 2,
-        "{blamed} of {taken} ns that were taken: {row:#}"
+        "{blamed} of {taken} ns that were taken: {row}"
     );
     assert!(charged_to_kind(row, "softirq") > 0 && number(row, "/run_softirq_ns") > 0);
 }
@@ -267,8 +263,8 @@ fn a_timer_wakes_and_not_who_ran_then() {
         };
         let is_timer = |waker: &Value| waker["kind"] == "timer" || waker["kind"] == "irq";
         let (timers, all) = (count(&is_timer), count(&|_| true));
-        assert!(timers > 50 && timers + 2 >= all, "{wakers:#?}");
-        assert_eq!(count(&|waker| waker["pid"] == hog.pid()), 0, "{wakers:#?}");
+        assert!(timers > 50 && timers + 2 >= all, "{wakers:?}");
+        assert_eq!(count(&|waker| waker["pid"] == hog.pid()), 0, "{wakers:?}");
     }
 }
 
@@ -280,32 +276,34 @@ fn a_wait_that_moves_to_another_cpu_is_charged_on_both() {
         return na(name, "two CPUs are needed");
     };
     let hogs = [hog(here), hog(there)];
-    let mut victim = Planted::pinned(here, &["burns", "--duration", "3s"]);
+    let mut victim = Planted::pinned(here, &["burns", "--duration", "1500ms"]);
     let pid = victim.pid();
-    assert!(victim.policy("--idle", 0), "anybody may step back");
     let narrow = Live::start(&["--pid", &victim.pid_text()]);
     let whole = Live::start::<&str>(&[]);
     victim.begin();
     // It waits nearly all the time, so that nearly every move finds it in a queue.
+    assert!(victim.policy("--idle", 0), "anybody may step back");
     let mut moved = 0;
     for &cpu in [there, here].iter().cycle().take(60) {
-        let before = victim.counted();
         std::thread::sleep(Duration::from_millis(20));
-        let queued = victim.counted() == before;
+        let before = victim.counted();
         pin(pid, cpu);
-        moved += u64::from(queued && victim.counted() == before);
+        let after = victim.counted();
+        // The kernel counts a wait when it leaves a queue.
+        moved += u64::from(after.slices == before.slices && after.wait_ns > before.wait_ns);
     }
+    assert!(victim.policy("--other", 0));
     victim.ends();
     assert!(moved >= 20, "only {moved} moves found it waiting");
     for report in [named(narrow.ends()), whole.finish()] {
         let row = thread(&report, pid);
-        assert!(number(row, "/migrations") > 0, "{row:#}");
+        assert!(number(row, "/migrations") > 0, "{row}");
         let wait = number(row, "/wait_ns");
-        assert!(wait > 1_000 * MS, "{row:#}");
+        assert!(wait > 1_000 * MS, "{row}");
         let [one, other] = hogs.each_ref().map(|hog| charged_to_pid(row, hog.pid()));
         let elsewhere = charged_to_kind(row, "other_cpu");
-        assert!(one > 0 && other > 0, "{row:#}");
-        assert!(one + other + elsewhere >= wait * 7 / 10, "{row:#}");
+        assert!(one > 0 && other > 0, "{row}");
+        assert!(one + other + elsewhere >= wait * 7 / 10, "{row}");
     }
 }
 
@@ -354,12 +352,12 @@ fn threads_that_share_a_lock_are_told_from_processes() {
     let threads = run("threads");
     assert_eq!(threads["target"]["model"], "threads");
     let told = insights(&threads);
-    assert!(told.iter().any(is_lock), "{told:#?} of {threads:#}");
+    assert!(told.iter().any(is_lock), "{told:?} of {threads}");
 
     let processes = run("processes");
     assert_eq!(processes["target"]["model"], "processes");
     let told = insights(&processes);
-    assert!(!told.iter().any(is_lock), "{told:#?} of {processes:#}");
+    assert!(!told.iter().any(is_lock), "{told:?} of {processes}");
 }
 
 #[test]
@@ -392,6 +390,4 @@ fn switches_of_others_send_nothing() {
         + number(&report, "/processes/0/totals/switches/involuntary");
     // One in and one out for each.
     assert!(received <= 2 * own + 10, "{received} for {own}");
-    let events = number(&report["cost"], "/kernel_events");
-    assert!(events < others / 10, "{events} events beside {others}");
 }

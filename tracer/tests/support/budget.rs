@@ -186,15 +186,15 @@ pub fn thread(report: &Value, tid: u32) -> &Value {
     let found = threads(report)
         .map(|(_, thread)| thread)
         .find(|thread| thread["tid"] == tid)
-        .unwrap_or_else(|| panic!("no thread {tid} in {report:#}"));
-    assert!(found["waited_for"].is_array(), "no shares: {found:#}");
+        .unwrap_or_else(|| panic!("no thread {tid} in {report}"));
+    assert!(found["waited_for"].is_array(), "no shares: {found}");
     found
 }
 
 #[track_caller]
 pub fn number(value: &Value, pointer: &str) -> u64 {
     let found = value.pointer(pointer).and_then(Value::as_u64);
-    found.unwrap_or_else(|| panic!("{pointer} is no number in {value:#}"))
+    found.unwrap_or_else(|| panic!("{pointer} is no number in {value}"))
 }
 
 /// Two numbers that are the same but for a part of the larger one, in percent, and what cannot be told apart.

@@ -1,14 +1,21 @@
 //! Threads that make others wait, and what they and the kernel tell of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tempfile::NamedTempFile;
 
-use super::machine::{Gated, until};
+use super::machine::{Gated, last_cpu, until};
+
+/// Where they meet, wherever the test itself may run by now.
+pub fn cpu() -> u16 {
+    static CPU: OnceLock<u16> = OnceLock::new();
+    *CPU.get_or_init(|| last_cpu().parse().expect("a number"))
+}
 
 /// A pattern of `tracer workload` that is pinned, placed, and known to a tracer before it begins.
 pub struct Planted {
@@ -114,9 +121,30 @@ pub fn pin(tid: u32, cpu: u16) {
     sched_setaffinity(Some(tid), &set).expect("pin a thread");
 }
 
+/// While it lives, the calling thread and what it starts are anywhere but on one CPU.
+pub struct Apart(CpuSet);
+
+impl Apart {
+    /// None: there is no other CPU.
+    #[track_caller]
+    pub fn from(cpu: u16) -> Option<Apart> {
+        let before = sched_getaffinity(None).expect("read the CPUs allowed");
+        let mut others = before;
+        others.unset(cpu.into());
+        sched_setaffinity(None, &others).ok()?;
+        Some(Apart(before))
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let _ = sched_setaffinity(None, &self.0);
+    }
+}
+
 /// A cgroup that may use the CPU for a part of each period. Removed at the end.
 pub struct Quota {
-    path: std::path::PathBuf,
+    path: PathBuf,
     version: u8,
 }
 
