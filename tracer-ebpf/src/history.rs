@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_common::{
     counters::{Probe, SlotMarks},
-    record::{Header, Left, kind, who_flags},
+    record::{Header, Left, Name, kind, who_flags},
     settings::feature,
 };
 
@@ -87,6 +87,44 @@ pub fn is_unnamed(tid: u32) -> bool {
     }
 }
 
+/// Tells who a thread is, once, that is not watched and takes the place of one that is: it may be one that the
+/// kernel never shows to leave.
+#[inline(always)]
+pub fn introduce(at_ns: u64, task: Task, tid: u32) {
+    if tid == 0 || !is_unnamed(tid) {
+        return;
+    }
+    let Some(counters) = counters(Probe::Switch) else {
+        return;
+    };
+    tell(
+        counters,
+        at_ns,
+        Probe::Switch,
+        kind::NAME,
+        |record: &mut Name| {
+            record.tid = tid;
+            record.tgid = task.tgid();
+            record.comm = task.comm();
+            record.priority = task.priority();
+            record.reserved = 0;
+            flags_of(task)
+        },
+    );
+}
+
+#[inline(always)]
+fn flags_of(task: Task) -> u16 {
+    let mut flags = 0;
+    if task.is_kernel_thread() {
+        flags |= who_flags::KERNEL_THREAD;
+    }
+    if task.is_own() {
+        flags |= who_flags::OWN;
+    }
+    flags
+}
+
 /// At a birth: whoever had this number before, this one is on no run queue, and nobody knows its name.
 #[inline(always)]
 pub fn forget(tid: u32) {
@@ -145,14 +183,8 @@ pub fn left(
         record.steal_ns = queue.steal();
         record.irq_ns = irq_ns;
         record.softirq_ns = softirq_ns;
-        let mut flags = if stays { who_flags::STAYS } else { 0 };
-        if prev.is_kernel_thread() {
-            flags |= who_flags::KERNEL_THREAD;
-        }
-        if prev.is_own() {
-            flags |= who_flags::OWN;
-        }
-        flags
+        let stays = if stays { who_flags::STAYS } else { 0 };
+        stays | flags_of(prev)
     };
     if !has(feature::SLOTS) {
         // Without shared memory all of them are told.

@@ -83,6 +83,9 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         if prev_watched && !by_itself {
             history::queued(prev_tid);
         }
+        if prev_watched && !next_watched {
+            history::introduce(at_ns, next, next_tid);
+        }
     }
     if !told {
         return;

@@ -16,24 +16,36 @@ use crate::model::{
 /// Groups have numbers of cgroups; where those are not known a process is one.
 const PROCESSES: u64 = 1 << 63;
 
+/// What is missing of a CPU since its last switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gap {
+    None,
+    /// Who left it then for the one that is there now: the last one that came, as far as is known.
+    Until(Timestamp),
+    /// Somebody else was thought to be there.
+    Whole,
+}
+
 impl Engine {
-    /// One thread gives way to another. `unseen`: somebody else was thought to be there.
+    /// One thread gives way to another.
     pub(super) fn changes_hands(
         &mut self,
         at: Timestamp,
         cpu: Cpu,
         switch: &Switch,
         (prev, next): (Option<Slot>, Option<Slot>),
-        unseen: bool,
+        gap: Gap,
     ) {
-        if unseen {
-            self.history.lost(cpu, at);
-        }
         let taken = Taken {
             steal: switch.steal.unwrap_or_default(),
             interrupts: switch.interrupts,
         };
         let charge = self.charge(&switch.prev, prev);
+        match gap {
+            Gap::None => {}
+            Gap::Until(entered) => self.history.left_unseen(cpu, entered, charge),
+            Gap::Whole => self.history.lost(cpu, at),
+        }
         self.history.left(cpu, at, charge, taken);
         self.history.entered(cpu, self.charge(&switch.next, next));
     }

@@ -84,6 +84,12 @@ impl History {
         self.put(cpu, at, charge, |_| taken.into());
     }
 
+    /// Whoever came last had this CPU until then, unless that was `next`, who came then.
+    pub fn left_unseen(&mut self, cpu: Cpu, at: Timestamp, next: Charge) {
+        let now = self.place(cpu).now.filter(|&now| now != next);
+        self.put(cpu, at, now.unwrap_or(Charge::Unknown), |before| before);
+    }
+
     /// Who had this CPU until then cannot be told.
     pub fn lost(&mut self, cpu: Cpu, at: Timestamp) {
         self.put(cpu, at, Charge::Unknown, |before| before);

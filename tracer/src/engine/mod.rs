@@ -18,11 +18,12 @@ pub(crate) mod tests;
 
 use crate::{
     engine::{
+        causes::Gap,
         cpu::Cpus,
         history::{History, Taken},
         losses::Losses,
         tasks::Tasks,
-        thread::Thread,
+        thread::{Story, Thread},
         throttles::Throttles,
     },
     model::{
@@ -174,7 +175,7 @@ impl Engine {
                 self.on_left(at, event.cpu, who, taken, (*gap, *stays));
             }
             What::Named(who) => {
-                self.tasks.names.meet(*who);
+                self.tasks.names.introduce(*who);
             }
             What::Seen(info) => self.on_seen(at, info, sink),
             What::SeenAtEnd(info) => self.on_seen_at_end(at, info, sink),
@@ -290,15 +291,22 @@ impl Engine {
         if let Some(unseen) = unseen {
             self.threads[unseen].left_unseen();
         }
-        self.changes_hands(at, cpu, switch, (prev, next), unseen.is_some());
-        if let Some(prev) = prev {
-            self.leaves(prev, at, cpu, switch, sink);
+        let rebuilt = prev.and_then(|prev| self.leaves(prev, at, cpu, switch, sink));
+        let gap = match &rebuilt {
+            Some(story) => Gap::Until(story.to),
+            None if unseen.is_some() => Gap::Whole,
+            None => Gap::None,
+        };
+        self.changes_hands(at, cpu, switch, (prev, next), gap);
+        if let (Some(prev), Some(story)) = (prev, rebuilt) {
+            self.tell(prev, cpu, story, sink);
         }
         if let Some(next) = next {
             self.enters(next, at, cpu, switch, sink);
         }
     }
 
+    /// Answers the wait before, where only now it is known to have ended.
     fn leaves(
         &mut self,
         prev: Slot,
@@ -306,16 +314,13 @@ impl Engine {
         cpu: Cpu,
         switch: &Switch,
         sink: &mut impl SpanSink,
-    ) {
+    ) -> Option<Story> {
         let yielded = self.is_yield(switch);
         let Engine {
             threads, oddities, ..
         } = self;
         let departure = threads[prev].switch_out(at, cpu, (switch, yielded), oddities, sink);
         self.losses.switches(departure.lost);
-        if let Some(story) = departure.wait {
-            self.tell(prev, cpu, story, sink);
-        }
         let (voluntary, involuntary) = (departure.voluntary, departure.involuntary);
         let is_idle = switch.prev.tid == 0;
         if !is_idle {
@@ -352,6 +357,7 @@ impl Engine {
         if switch.out == SwitchOut::Dead {
             self.tasks.died(prev, at);
         }
+        departure.wait
     }
 
     fn enters(

@@ -67,6 +67,14 @@ impl Names {
         }
     }
 
+    /// Somebody who may be known already, and better.
+    pub fn introduce(&mut self, who: Who) {
+        let known = self.of_tid(who.tid).and_then(|id| self.get(id));
+        if known.is_none_or(|known| known.pid != who.pid) {
+            self.add(who);
+        }
+    }
+
     /// The same one, by another name or number.
     pub fn update(&mut self, id: WhoId, who: Who) {
         let Some(Some(known)) = self.entries.get_mut(id.0 as usize) else {
