@@ -68,16 +68,25 @@ const _: () = assert!(
         == 3
 );
 
-/// The slots of one CPU, a ring of whole switch records in memory that collector and kernel share. Only
-/// the switch probe writes there, which nothing interrupts: no lock, no helper. A cache line of its own.
+/// Slots of one CPU, a ring of whole records in memory that collector and kernel share. Only the switch probe
+/// writes there, which nothing interrupts: no lock, no helper. Numbers count slots from the first one on; a
+/// number has its place modulo their count. A cache line of its own.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotMarks {
-    /// Records written so far; the next one goes into the slot with this number, modulo their count.
+    /// The collector may read what is before this one ...
     pub head: u64,
-    /// Records read so far: written by the collector.
+    /// ... and not before this one: written by the collector, who has read that.
     pub tail: u64,
-    pub reserved: [u64; 6],
+    /// Nor before this one: not worth reading. Switches: 0.
+    pub from: u64,
+    /// The next one to be written. Switches: `head` says so.
+    pub next: u64,
+    /// Records that found no room. Switches: their probe counts.
+    pub lost: u64,
+    /// 1: the next record tells that others before it are missing.
+    pub gap: u64,
+    pub reserved: [u64; 2],
 }
 
 /// A wake-up that waits to be told with the switch-in that it leads to.

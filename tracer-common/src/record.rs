@@ -342,6 +342,8 @@ pub mod who_flags {
     pub const OWN: u16 = 1 << 1;
     /// Records of this CPU before this one are missing.
     pub const GAP: u16 = 1 << 2;
+    /// It has not left: somebody asked who is there.
+    pub const STAYS: u16 = 1 << 3;
 }
 
 /// Who left `header.cpu` at `header.at_ns`, and is not watched. Kept while watched threads are on some run

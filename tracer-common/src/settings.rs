@@ -50,6 +50,10 @@ pub mod global {
     pub const SLOT_MASK: &str = "SLOT_MASK";
     /// `u64`: that n.
     pub const SLOT_SHIFT: &str = "SLOT_SHIFT";
+    /// `u64`: 2^n - 1, for 2^n entries in the history of a CPU.
+    pub const HISTORY_MASK: &str = "HISTORY_MASK";
+    /// `u64`: that n.
+    pub const HISTORY_SHIFT: &str = "HISTORY_SHIFT";
     /// `u64`: 2^n - 1. Every 2^n-th record of a probe on a CPU wakes the collector.
     pub const WAKE_MASK: &str = "WAKE_MASK";
 }

@@ -31,6 +31,13 @@ pub fn at_switch() -> (u64, u64) {
     (set.irq_ns, set.softirq_ns)
 }
 
+/// The same up to the last one that ended.
+#[inline(always)]
+pub fn ended() -> (u64, u64) {
+    // SAFETY: the set of this CPU.
+    set().map_or((0, 0), |set| unsafe { ((*set).irq_ns, (*set).softirq_ns) })
+}
+
 /// From the decision that `prev` is to go to the switch at `at_ns`; 0 when there was none, or when it
 /// leaves by itself. The decision stands no longer.
 #[inline(always)]

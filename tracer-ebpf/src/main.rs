@@ -3,6 +3,7 @@
 #![no_main]
 
 mod emit;
+mod history;
 mod interrupts;
 mod maps;
 mod probes;

@@ -9,7 +9,7 @@ use tracer_common::{
         Counters, CpuInterrupts, CpuSwitches, PROBES, Resched, SlotMarks, WAKE_NOTES, WakeNote,
         WatchBlock,
     },
-    record::Switch,
+    record::{Left, Switch},
 };
 
 /// The ring of one CPU. Rings keep order and need no lock against other CPUs; the loader creates
@@ -32,6 +32,23 @@ pub static SLOTS: Array<Switch, 1, MMAPABLE> = Array::new();
 /// By CPU.
 #[btf_map]
 pub static SLOT_MARKS: Array<SlotMarks, 1, MMAPABLE> = Array::new();
+
+/// As [`SLOTS`]: see `history`.
+#[btf_map]
+pub static HISTORY: Array<Left, 1, MMAPABLE> = Array::new();
+
+/// By CPU.
+#[btf_map]
+pub static HISTORY_MARKS: Array<SlotMarks, 1, MMAPABLE> = Array::new();
+
+/// How many watched threads are on a run queue, or are about to be. One number for all CPUs: on which one a
+/// woken thread will be, nobody knows.
+#[btf_map]
+pub static WAITING: Array<u64, 1> = Array::new();
+
+/// A byte a thread, as [`WATCHED`]: see `history`.
+#[btf_map]
+pub static QUEUED: Bytes = Array::new();
 
 /// Indexed by `counters::Probe`. Per CPU: a probe does not interrupt itself, so additions are exact.
 #[btf_map]
@@ -56,9 +73,12 @@ pub static RESCHED: Array<Resched, 1> = Array::new();
 #[btf_map]
 pub static WAKINGS: Array<WakeNote, { WAKE_NOTES as usize }> = Array::new();
 
+/// By tid.
+pub type Bytes = Array<WatchBlock, 1>;
+
 /// See `watch`. The loader sets the length where only some threads are watched.
 #[btf_map]
-pub static WATCHED: Array<WatchBlock, 1> = Array::new();
+pub static WATCHED: Bytes = Array::new();
 
 /// Where the snapshot turns a pointer into a number.
 #[btf_map]

@@ -27,6 +27,10 @@ pub static WAKE_MASK: Global<u64> = Global::new(0);
 pub static SLOT_MASK: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static SLOT_SHIFT: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub static HISTORY_MASK: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub static HISTORY_SHIFT: Global<u64> = Global::new(0);
 
 /// Whether this kernel has an optional feature; the verifier deletes the branch not taken.
 #[inline(always)]

@@ -262,8 +262,22 @@ pub fn target(endian: &str) -> &'static str {
 /// a function without BTF beside functions with it is refused by the kernel.
 fn flags(arch: &str) -> String {
     let arch = format!("--cfg=bpf_target_arch=\"{arch}\"");
-    [&arch, "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
+    [
+        &arch,
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        "--cfg=target_has_atomic",
+        ADDS,
+        "-Aunknown_lints",
+        ALLOWED,
+    ]
+    .join("\x1f")
 }
+
+/// The target says that it has no atomic operations, since it has no exchange before Linux 5.12. Additions it
+/// had from the beginning, and of what this makes of the core library only those are used.
+const ADDS: &str = "--cfg=target_has_atomic=\"64\"";
+const ALLOWED: &str = "-Aexplicit_builtin_cfgs_in_flags";
 
 /// `nightly` is the name of `nightly-x86_64-unknown-linux-gnu`, not of `nightly-2026-05-19-...`.
 fn is_channel(name: &str, channel: &str) -> bool {

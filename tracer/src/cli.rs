@@ -63,6 +63,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "D", value_parser = values::interval)]
     pub interval: Option<Duration>,
 
+    /// Tell each wake-up or preemption that kept a thread from its CPU this long or longer, as it ends and in the report, and what it was waited for
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub slower: Option<Duration>,
+
     /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two [default: by memory, 1MiB to 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::buffer)]
     pub buffer: Option<u64>,
@@ -238,6 +242,13 @@ mod tests {
         assert_eq!(options.buffer, None);
         assert_eq!(options.format, Format::Table);
         assert_eq!((options.duration, options.interval), (None, None));
+        assert_eq!(options.slower, None);
+    }
+
+    #[test]
+    fn a_threshold_is_a_duration() {
+        let options = run(&["--slower", "1500us"]).expect("valid");
+        assert_eq!(options.slower, Some(Duration::from_micros(1_500)));
     }
 
     #[test]
@@ -262,7 +273,8 @@ mod tests {
             &["--comm", "("],
             &["--buffer", "1KiB"],
             &["--format", "xml"],
-            &["--slower", "1ms"],
+            &["--slower", "5"],
+            &["--slower", "0ms"],
             &["ls"],
         ] {
             assert_eq!(

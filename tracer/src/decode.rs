@@ -8,8 +8,8 @@ use tracer_common::record::{self, kind, next_kind, switch_flags, thread_flags, w
 
 use crate::model::{
     Birth, Comm, Counters, Cpu, CpuSwitches, Event, Interrupts, Key, Nanos, NextKind, OffState,
-    Posture, Priority, Side, Stranger, Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, Waker,
-    WakerKind, What,
+    Posture, Priority, Side, Switch, SwitchOut, Syscall, ThreadInfo, Timestamp, Waker, WakerKind,
+    What, Who,
 };
 
 /// `TASK_*`, include/linux/sched.h; the numbers below 0x100 have not moved since 4.14.
@@ -49,6 +49,13 @@ pub fn envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let cpu = Cpu(header.get_u16_ne());
     let record = bytes.get(..len)?;
     (len >= size_of::<record::Header>()).then_some(Envelope { at, cpu, record })
+}
+
+/// Whether a record tells who had a CPU before, rather than what happens.
+#[inline]
+pub fn is_history(record: &[u8]) -> bool {
+    const KIND: usize = std::mem::offset_of!(record::Header, kind);
+    record.get(KIND..KIND + 2) == Some(&kind::LEFT.to_ne_bytes())
 }
 
 /// One record. Trailing bytes of a longer (newer) record are ignored.
@@ -176,12 +183,13 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         }
         kind::CPU_SWITCHES => What::Counted(counted(buf)),
         kind::LEFT => What::Left {
-            who: stranger(flags, buf),
+            who: who(flags, buf),
             steal: Nanos(buf.get_u64_ne()),
             interrupts: interrupts(buf),
             gap: flags & who_flags::GAP != 0,
+            stays: flags & who_flags::STAYS != 0,
         },
-        kind::NAME => What::Named(stranger(flags, buf)),
+        kind::NAME => What::Named(who(flags, buf)),
         kind::WINDOW_BEGIN => What::WindowBegin,
         _ => What::WindowEnd,
     })
@@ -218,15 +226,15 @@ fn waker(buf: &mut &[u8]) -> Waker {
 }
 
 /// `buf` goes on after a `record::Left` or `record::Name` has told who it is about.
-fn stranger(flags: u16, buf: &mut &[u8]) -> Stranger {
+fn who(flags: u16, buf: &mut &[u8]) -> Who {
     let tid = buf.get_u32_ne();
-    let tgid = buf.get_u32_ne();
+    let pid = buf.get_u32_ne();
     let comm = comm(buf);
     let priority = packed_priority(buf);
     let _reserved = buf.get_u32_ne();
-    Stranger {
+    Who {
+        pid,
         tid,
-        tgid,
         comm,
         priority,
         kernel_thread: flags & who_flags::KERNEL_THREAD != 0,
@@ -287,6 +295,7 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
         preempt: has(switch_flags::PREEMPT),
         stamped: state == 0 || (has(switch_flags::RUNNABLE) && !has(switch_flags::PREEMPT)),
         throttled: has(switch_flags::THROTTLED),
+        requeued: state != 0 && has(switch_flags::RUNNABLE) && !has(switch_flags::PREEMPT),
         syscall: has(switch_flags::SYSCALL).then(|| named(syscall, has(switch_flags::COMPAT))),
         next_kind: match (flags & switch_flags::NEXT_KIND_MASK) >> switch_flags::NEXT_KIND_SHIFT {
             next_kind::IDLE => NextKind::Idle,

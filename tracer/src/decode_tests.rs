@@ -95,6 +95,7 @@ fn a_switch_with_no_flag_measures_nothing_it_need_not() {
             preempt: false,
             stamped: false,
             throttled: false,
+            requeued: false,
             syscall: None,
             next_kind: NextKind::Idle,
             address_space_change: false,

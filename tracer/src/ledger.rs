@@ -3,7 +3,9 @@
 //! In: spans and marks. Out: rows. Must not know: names, processes, what is shown.
 
 mod both;
+pub mod causes;
 mod row;
+mod shares;
 
 use crate::{
     audit::{Audit, share},
@@ -12,7 +14,7 @@ use crate::{
     engine::Facts,
     model::{
         CheckSource, ClockGap, Cpu, CpuSwitches, Doing, Mark, Nanos, NextKind, OffState, Slot,
-        Span, SpanSink, Switch, SwitchCount, Syscall, Timestamp, Wait, WaitBegan, Waited,
+        Span, SpanSink, Switch, SwitchCount, Syscall, Timestamp, Wait, WaitBegan, Waited, WhoId,
     },
     report::{SystemTotals, Totals},
     table::Table,
@@ -108,6 +110,13 @@ impl Ledger {
         self.counted.growth()
     }
 
+    /// Everybody whom its rows refer to.
+    pub fn names(&self) -> impl Iterator<Item = WhoId> {
+        let rows = self.rows.iter().filter_map(|(_, row)| row.as_ref());
+        rows.filter_map(|row| row.causes.as_ref())
+            .flat_map(|causes| causes.names())
+    }
+
     /// The row's life inside the window.
     pub fn lifetime(&self, row: &Row) -> Nanos {
         let Life { born, died } = row.life;
@@ -166,7 +175,13 @@ fn new_row(place: &mut Option<Row>, blank: &Totals) {
 
 /// One state each.
 impl Ledger {
-    fn ran(&mut self, span: &Span, steal: Option<Nanos>, lag: Nanos, gap: ClockGap) {
+    fn ran(
+        &mut self,
+        span: &Span,
+        (steal, irq, softirq): (Option<Nanos>, Nanos, Nanos),
+        lag: Nanos,
+        gap: ClockGap,
+    ) {
         let (row, visible) = self.begin_span(span);
         if let Some(audit) = &mut row.audit {
             audit.ran(span, lag, gap);
@@ -179,6 +194,12 @@ impl Ledger {
         row.net_run += length - share(lag, length, all);
         if let (Some(total), Some(steal)) = (&mut row.totals.run_steal, steal) {
             *total += share(steal, length, all);
+        }
+        if let Some(total) = &mut row.totals.run_irq {
+            *total += share(irq, length, all);
+        }
+        if let Some(total) = &mut row.totals.run_softirq {
+            *total += share(softirq, length, all);
         }
         keep(&mut row.run_slice, length, whole, span.to);
     }
@@ -346,8 +367,12 @@ impl SpanSink for Ledger {
     fn span(&mut self, span: &Span) {
         match span.doing {
             Doing::Run {
-                steal, lag, gap, ..
-            } => self.ran(span, steal, lag, gap),
+                steal,
+                lag,
+                irq,
+                softirq,
+                gap,
+            } => self.ran(span, (steal, irq, softirq), lag, gap),
             Doing::Wait(wait) => self.waited(span, wait),
             Doing::Off {
                 state,
@@ -359,7 +384,37 @@ impl SpanSink for Ledger {
         }
     }
 
-    fn explained(&mut self, _waited: &Waited<'_>) {}
+    fn explained(&mut self, waited: &Waited<'_>) {
+        let Waited { from, to, open, .. } = *waited;
+        let Some((length, whole)) = self.visible(from, to, open) else {
+            return;
+        };
+        let (first, last) = (self.from, self.to);
+        let ended = self.contains(to) && !open;
+        let slept = waited.slept.and_then(|slept| {
+            let (length, _) = self.visible(slept.from, from, false)?;
+            Some((slept, length))
+        });
+        let causes = self.row_mut(waited.slot).causes.get_or_insert_default();
+        let mut begins = from.max(first);
+        for piece in waited.pieces {
+            let ends = piece.to.min(last);
+            if begins < ends {
+                causes.charge(piece.charge, ends.since(begins));
+                begins = ends;
+            }
+        }
+        if let Some(who) = waited.gave_way_to {
+            causes.preempted(who, (length, whole, to), waited.resched);
+        }
+        // Who still waits may yet be told otherwise.
+        if let (Some(woken), true) = (&waited.woken, ended) {
+            causes.woken(woken, length);
+            if let Some((slept, length)) = slept {
+                causes.blocked(&slept, woken, length);
+            }
+        }
+    }
 
     #[inline]
     fn mark(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {

@@ -16,6 +16,7 @@ pub mod model;
 pub mod pipeline;
 pub mod reorder;
 pub mod report;
+pub mod spikes;
 pub mod summary;
 pub mod table;
 pub mod target;

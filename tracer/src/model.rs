@@ -192,6 +192,8 @@ pub struct Switch {
     /// The kernel starts to count a wait here. Not so for a thread preempted in a non-running state.
     pub stamped: bool,
     pub throttled: bool,
+    /// It was about to block, and a signal was pending.
+    pub requeued: bool,
     /// The system call of `prev`; `None` when it is in none or it cannot be told.
     pub syscall: Option<Syscall>,
     pub next_kind: NextKind,
@@ -249,15 +251,16 @@ pub struct Waker {
     pub syscall: Option<Syscall>,
 }
 
-/// A thread that is not watched, as told when it matters to one that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stranger {
+/// Somebody who can be to blame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    pub pid: u32,
     /// 0: the idle thread.
     pub tid: u32,
-    pub tgid: u32,
     pub comm: Comm,
     pub priority: Priority,
     pub kernel_thread: bool,
+    /// Belongs to the tracer itself.
     pub own: bool,
 }
 
@@ -384,14 +387,17 @@ pub enum What {
     Counted(CpuSwitches),
     /// Who is not watched left this CPU while somebody who is waited.
     Left {
-        who: Stranger,
+        who: Who,
         /// As in [`Switch`].
         steal: Nanos,
         interrupts: Interrupts,
         /// Others that left before are missing.
         gap: bool,
+        /// It is there still.
+        stays: bool,
     },
-    Named(Stranger),
+    /// Who a thread is that is not watched.
+    Named(Who),
     /// From the iterator at the start.
     Seen(ThreadInfo),
     /// From the iterator at the end.

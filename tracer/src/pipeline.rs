@@ -4,13 +4,14 @@
 
 use crate::{
     audit::Tolerance,
-    decode::{decode, envelope},
+    decode::{Envelope, decode, envelope, is_history},
     engine::{Engine, Facts, tasks::ProcessId},
     folded::FoldedRows,
     ledger::{Both, Ledger},
-    model::{Event, Timestamp, What},
+    model::{Event, Nanos, SpanSink, Timestamp, What},
     reorder::Reorder,
-    report::Report,
+    report::{Report, Spike},
+    spikes::{Detector, Spikes},
     summary::{Assessment, Outside, Summary},
     target::{Selection, Target},
 };
@@ -26,6 +27,8 @@ pub struct Settings {
     pub max_threads: usize,
     /// Whether interval reports will be asked for.
     pub intervals: bool,
+    /// Latencies from here on are spikes.
+    pub slower: Option<Nanos>,
 }
 
 /// Events that are looked at together.
@@ -44,6 +47,7 @@ pub struct Pipeline {
     selection: Selection,
     window: Ledger,
     interval: Option<Ledger>,
+    spikes: Option<Spikes>,
     folded: FoldedRows,
     /// What the folded threads did in the interval.
     interval_folded: FoldedRows,
@@ -66,6 +70,7 @@ impl Pipeline {
             interval: settings
                 .intervals
                 .then(|| Ledger::new(&settings.facts, false)),
+            spikes: settings.slower.map(Spikes::new),
             folded: FoldedRows::default(),
             interval_folded: FoldedRows::default(),
             assessment: Assessment::default(),
@@ -79,6 +84,12 @@ impl Pipeline {
     /// One record, in any order that [`Reorder`] can mend.
     pub fn push(&mut self, record: &[u8]) {
         match envelope(record) {
+            // It is shown late, maybe later than what came after it, and before it is asked for.
+            Some(Envelope { record, .. }) if is_history(record) => {
+                if let Some(event) = decode(record) {
+                    self.engine.apply(&event, &mut self.window);
+                }
+            }
             Some(envelope) => self.reorder.push(envelope),
             None => self.undecoded += 1,
         }
@@ -99,6 +110,16 @@ impl Pipeline {
         });
         self.apply_all(&mut batch);
         (self.reorder, self.batch) = (reorder, batch);
+        if self.engine.is_crowded() {
+            let Pipeline {
+                engine,
+                window,
+                interval,
+                ..
+            } = self;
+            let intervals = interval.iter().flat_map(|interval| interval.names());
+            engine.forget_all_but(window.names().chain(intervals));
+        }
         let keep = self.settings.max_threads;
         while let Some(slot) = self.engine.tasks_mut().ended_beyond(keep) {
             self.fold(slot);
@@ -109,6 +130,11 @@ impl Pipeline {
                 self.fold_process(process);
             }
         }
+    }
+
+    /// The spikes that ended since the last time.
+    pub fn take_spikes(&mut self) -> Vec<Spike> {
+        self.spikes.as_mut().map_or(Vec::new(), Spikes::take_fresh)
     }
 
     /// The tids of all chosen threads, and of their leaders, whose tid they take over by exec.
@@ -152,11 +178,33 @@ impl Pipeline {
 
     /// The stream has ended and the window closes at `end`: the report over all of it.
     pub fn finish(&mut self, end: Timestamp, outside: &Outside) -> Report {
-        self.window.end(end);
+        self.close(end);
         self.advance(Timestamp(u64::MAX));
-        self.engine.finish(end, &mut self.window);
-        self.summary(&self.window, &self.folded, outside)
-            .report(self.began.unwrap_or(end), end)
+        let Pipeline { engine, window, .. } = self;
+        match &mut self.spikes {
+            Some(spikes) => engine.finish(end, &mut Both(window, &mut spikes.detector)),
+            None => engine.finish(end, window),
+        }
+        self.name_spikes();
+        let mut report = self
+            .summary(&self.window, &self.folded, outside)
+            .report(self.began.unwrap_or(end), end);
+        report.spikes = self.spikes.as_mut().map(Spikes::report);
+        report
+    }
+
+    /// The window ends: what closes after this is cut here.
+    fn close(&mut self, end: Timestamp) {
+        self.window.end(end);
+        if let Some(spikes) = &mut self.spikes {
+            spikes.end(end);
+        }
+    }
+
+    fn name_spikes(&mut self) {
+        if let Some(spikes) = self.spikes.as_mut().filter(|spikes| spikes.has_seen()) {
+            spikes.name(&self.engine, &self.selection);
+        }
     }
 
     fn summary<'a>(
@@ -205,18 +253,27 @@ impl Pipeline {
                 if let Some(interval) = &mut self.interval {
                     interval.begin(event.at);
                 }
+                if let Some(spikes) = &mut self.spikes {
+                    spikes.begin(event.at);
+                }
             }
-            // Spans that close after this are cut here.
-            What::WindowEnd => self.window.end(event.at),
+            What::WindowEnd => self.close(event.at),
             _ => {}
         }
-        match &mut self.interval {
-            Some(interval) => self
-                .engine
-                .apply(event, &mut Both(&mut self.window, interval)),
-            None => self.engine.apply(event, &mut self.window),
+        let Pipeline {
+            engine,
+            window,
+            interval,
+            spikes,
+            ..
+        } = self;
+        let detector = spikes.as_mut().map(|spikes| &mut spikes.detector);
+        match interval {
+            Some(interval) => with_spikes(engine, event, &mut Both(window, interval), detector),
+            None => with_spikes(engine, event, window, detector),
         }
         self.selection.observe(event, self.engine.tasks());
+        self.name_spikes();
     }
 
     /// An ended thread's row becomes part of its process, so that memory stays bounded.
@@ -246,6 +303,18 @@ impl Pipeline {
         self.interval_folded.end(process, threads_max);
         self.selection.forget_process(process);
         self.engine.tasks_mut().release_process(process);
+    }
+}
+
+fn with_spikes(
+    engine: &mut Engine,
+    event: &Event,
+    sink: &mut impl SpanSink,
+    detector: Option<&mut Detector>,
+) {
+    match detector {
+        Some(detector) => engine.apply(event, &mut Both(sink, detector)),
+        None => engine.apply(event, sink),
     }
 }
 

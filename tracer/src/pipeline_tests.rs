@@ -29,6 +29,7 @@ fn pipeline(run: &Run, max_threads: usize) -> Pipeline {
     Pipeline::new(Settings {
         max_threads,
         intervals: true,
+        slower: None,
         ..settings(&run.toy)
     })
 }

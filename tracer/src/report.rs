@@ -2,6 +2,7 @@
 //!
 //! `None` is "not measured", never zero. Times are nanoseconds; `at` counts from the window's start.
 
+pub use crate::model::Who;
 use crate::model::{
     Comm, Nanos, NextKind, OffState, Priority, SwitchCount, Syscall, Timestamp, WaitCause,
     WakerKind,
@@ -411,18 +412,6 @@ pub struct OffCpu {
     pub syscall: Option<Syscall>,
     pub count: u64,
     pub ns: Nanos,
-}
-
-/// Somebody who can be to blame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Who {
-    pub pid: u32,
-    pub tid: u32,
-    pub comm: Comm,
-    pub priority: Priority,
-    pub kernel_thread: bool,
-    /// Belongs to the tracer itself.
-    pub own: bool,
 }
 
 /// What kind of thing had the CPU.

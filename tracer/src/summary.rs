@@ -2,6 +2,8 @@
 //!
 //! In: engine, ledger, selection. Out: [`Report`]. Must not know: formats, terminals.
 
+mod causes;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
         tasks::{Identity, ProcessId},
     },
     folded::{EndedProcesses, FoldedRows},
-    ledger::{CpuTotals, Ledger, Row},
+    ledger::{CpuTotals, Ledger, Row, causes::Causes},
     model::{CheckSource, Comm, Cpu, Nanos, Slot, Timestamp},
     report::{
         Covered, CpuRow, Dist, EndReason, Exit, Hole, Mismatch, Model, Process, Quality, Report,
@@ -19,6 +21,7 @@ use crate::{
     },
     target::Selection,
 };
+pub use causes::{Namer, biggest_first};
 
 /// What only the outside knows: counters that do not go through the stream.
 #[derive(Clone, Debug, Default)]
@@ -167,6 +170,12 @@ impl Summary<'_> {
         let latency = row.latency.summary(from);
         let mut off_cpu = row.off_cpu.clone();
         off_cpu.sort_by_key(|row| std::cmp::Reverse(row.ns));
+        let namer = Namer {
+            engine: self.engine,
+            pid: self.engine.tasks().process(who.process).pid,
+        };
+        let blank = Causes::default();
+        let causes = row.causes.as_deref().unwrap_or(&blank);
         Thread {
             tid: who.tid,
             was_tid: who.was_tid,
@@ -188,11 +197,11 @@ impl Summary<'_> {
             run_slice: row.run_slice.summary(from),
             wait: row.wait.summary(from),
             latency: (latency != Dist::default()).then_some(latency),
-            waited_for: Vec::new(),
-            preempted_by: Vec::new(),
-            woken_by: Vec::new(),
+            waited_for: namer.waited_for(causes),
+            preempted_by: namer.preempted_by(causes, from),
+            woken_by: namer.woken_by(causes),
             off_cpu,
-            blocked_on: Vec::new(),
+            blocked_on: namer.blocked_on(causes),
             kernel: row
                 .audit
                 .as_ref()

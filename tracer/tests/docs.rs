@@ -7,11 +7,12 @@ use std::process::Command;
 
 use serde_json::Value;
 use tracer::host::Host;
-use tracer::model::{Nanos, OffState, Priority};
+use tracer::model::{Comm, Nanos, OffState, Priority, WaitCause, WakerKind};
 use tracer::output::{self, Format, Style};
 use tracer::report::{
-    CheckedField, CpuRow, Dist, Exit, KernelCounters, KernelSource, Kinds, Mismatch, OffCpu,
-    Process, Report, SystemTotals, Thread, Totals,
+    BlockedOn, ChargeKind, CheckedField, CpuRow, Dist, Exit, Insight, KernelCounters, KernelSource,
+    Kinds, Mismatch, OffCpu, PreemptedBy, Process, Report, Spike, SpikeCause, SpikeWaker, Spikes,
+    SystemTotals, Thread, Totals, WaitedFor, Who, WokenBy,
 };
 
 fn root() -> &'static Path {
@@ -51,8 +52,43 @@ fn full() -> Report {
         stopped: Nanos(1),
         ..Totals::zero()
     };
+    let who = Some(Who::default());
+    let waited_for = vec![WaitedFor {
+        kind: ChargeKind::Thread,
+        who,
+        same_process: Some(true),
+        count: 1,
+        ns: Nanos(1),
+    }];
     let thread = Thread {
         totals,
+        waited_for: waited_for.clone(),
+        preempted_by: vec![PreemptedBy {
+            who,
+            same_process: None,
+            count: 1,
+            ns: Nanos(1),
+            p99: None,
+            resched_delay: None,
+        }],
+        woken_by: vec![WokenBy {
+            kind: WakerKind::Thread,
+            itself: false,
+            who,
+            count: 1,
+            cross_cpu: 0,
+            wake: Nanos(1),
+            wait: Nanos(1),
+        }],
+        blocked_on: vec![BlockedOn {
+            state: OffState::Sleep,
+            syscall: None,
+            waker: WakerKind::Thread,
+            who,
+            waker_syscall: None,
+            count: 1,
+            ns: Nanos(1),
+        }],
         exit: Some(Exit {
             at_ns: 0,
             code: 0,
@@ -78,7 +114,45 @@ fn full() -> Report {
         }),
         ..Thread::default()
     };
-    let mut report = Report::default();
+    let spike = Spike {
+        at_ns: 0,
+        finished: true,
+        victim: Who::default(),
+        cpu: 0,
+        latency: Nanos(1),
+        wake: None,
+        wait: Nanos(1),
+        cause: WaitCause::Woken,
+        waited_for,
+        woken_by: Some(SpikeWaker {
+            kind: WakerKind::Thread,
+            who,
+        }),
+        cgroup_id: None,
+        cgroup: None,
+    };
+    let mut report = Report {
+        spikes: Some(Spikes {
+            threshold: Nanos(1),
+            count: 1,
+            spikes: vec![spike],
+            causes: vec![SpikeCause {
+                kind: ChargeKind::Thread,
+                pid: Some(1),
+                comm: Some(Comm::default()),
+                cgroup_id: None,
+                cgroup: None,
+                ns: Nanos(1),
+                share: 1.0,
+            }],
+        }),
+        insights: vec![Insight {
+            text: String::new(),
+            evidence: String::new(),
+            remedy: String::new(),
+        }],
+        ..Report::default()
+    };
     report.quality.mismatches.push(Mismatch {
         tid: 0,
         field: CheckedField::Wait,
@@ -99,7 +173,7 @@ fn full() -> Report {
     report
 }
 
-fn printed(format: Format, report: &Report) -> String {
+fn printed_as(format: Format, report: &Report) -> String {
     let style = Style {
         width: 500,
         colour: false,
@@ -148,7 +222,7 @@ fn every_flag_of_run_is_in_the_readme_and_no_other() {
 
 #[test]
 fn every_column_is_in_the_readme_and_no_other() {
-    let text = printed(Format::Table, &full());
+    let text = printed_as(Format::Table, &full());
     let titles = text
         .lines()
         .find(|line| line.starts_with("THREAD"))
@@ -169,10 +243,17 @@ fn every_column_is_in_the_readme_and_no_other() {
 #[test]
 fn every_key_of_the_report_is_defined_and_no_other() {
     let mut report = full();
-    report.window.interval_at = Some(Nanos(0));
-    let document = serde_json::from_str(&printed(Format::Ndjson, &report)).expect("one object");
     let mut printed = BTreeSet::new();
-    keys(&document, &mut printed);
+    let mut print = |report: &Report| {
+        let line = printed_as(Format::Ndjson, report);
+        keys(
+            &serde_json::from_str(&line).expect("one object"),
+            &mut printed,
+        );
+    };
+    print(&report);
+    report.window.interval_at = Some(Nanos(0));
+    print(&report);
     let page = page("docs/REPORT.md");
     let (report, _doctor) = page.split_once("\n# ").expect("a second chapter");
     let named: BTreeSet<String> = backticked(report).collect();

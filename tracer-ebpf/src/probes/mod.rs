@@ -10,6 +10,7 @@ mod migrate;
 mod newtask;
 mod rename;
 mod resched;
+mod show;
 mod snapshot;
 mod switch;
 mod wakeup_new;

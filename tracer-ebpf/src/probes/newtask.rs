@@ -13,6 +13,7 @@ use tracer_common::{
 
 use crate::{
     emit::emit,
+    history,
     settings::has,
     task::{Task, key_of_current},
     watch::{self, is_watched},
@@ -32,6 +33,7 @@ pub fn observe(task: Task, clone_flags: u64) {
     let parent_tid = bpf_get_current_pid_tgid() as u32;
     let tid = task.tid();
     let inherits = has(feature::CHILDREN) || clone_flags & CLONE_THREAD != 0;
+    history::forget(tid);
     watch::set(tid, inherits && is_watched(parent_tid));
     emit(Probe::Newtask, kind::NEWTASK, tid, |record: &mut Thread| {
         task.write_key(&mut record.task);

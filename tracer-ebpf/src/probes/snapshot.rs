@@ -13,7 +13,7 @@ use aya_ebpf::{
 use tracer_common::record::{Header, Thread, kind, thread_flags};
 
 use super::waking;
-use crate::{maps::SCRATCH, task::Task, watch::is_watched};
+use crate::{history, maps::SCRATCH, task::Task, watch::is_watched};
 
 /// `struct bpf_iter__task`, kernel/bpf/task_iter.c.
 #[repr(C)]
@@ -101,6 +101,9 @@ pub unsafe extern "C" fn snapshot(ctx: *const IterTask) -> i32 {
     };
     if !is_watched(record.tid) {
         flags |= thread_flags::UNWATCHED;
+    } else if record.state == 0 && !before.on_cpu {
+        // It waits already.
+        history::queued(record.tid);
     }
     if let Some((number, compat)) = task.syscall() {
         record.syscall = number;

@@ -3,7 +3,9 @@
 //!             counters::CpuSwitches, all of them
 //! Without it: no tracing; preflight refuses to start
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    helpers::bpf_get_smp_processor_id, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
 use tracer_common::{
     counters::Probe,
     record::{Switch, next_kind, switch_flags},
@@ -13,12 +15,16 @@ use tracer_common::{
 use super::waking;
 use crate::{
     emit::{counters, now, tell_switch},
-    interrupts,
+    history, interrupts,
     maps::SWITCHES,
     settings::has,
     task::Task,
     watch::is_watched,
 };
+
+/// By so much the clock of a run queue, which counts waits, may be behind ours. If it is more, the beginning of
+/// a wait is not told what it was for.
+const CLOCK_SLACK_NS: u64 = 100_000;
 
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
@@ -43,12 +49,13 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let (prev_tid, next_tid) = (prev.tid(), next.tid());
     let (prev_watched, next_watched) = (is_watched(prev_tid), is_watched(next_tid));
     let told = prev_watched || next_watched;
-    let queues = told.then(|| {
+    let kept = told || history::is_wanted();
+    let queues = kept.then(|| {
         let group = next.group_queue();
         (group, group.run_queue())
     });
     // Reading the clock is the dearest part of a switch that nobody is told of.
-    let at_ns = if told || prev_tid == 0 || next_tid == 0 {
+    let at_ns = if kept || prev_tid == 0 || next_tid == 0 {
         now()
     } else {
         0
@@ -66,8 +73,37 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let Some((group, queue)) = queues else {
         return;
     };
-    let (irq_ns, softirq_ns) = interrupts::at_switch();
-    let resched_ns = interrupts::resched_ns(prev_tid, !preempt && state != 0, at_ns);
+    let taken = interrupts::at_switch();
+    let by_itself = !preempt && state != 0 && prev.state() != 0;
+    if has(feature::NARROW) {
+        // The idle thread before a watched one is told by the switch itself.
+        if !prev_watched && (!next_watched || prev_tid != 0) {
+            history::left(at_ns, prev, queue, taken, false);
+        }
+        if prev_watched && !by_itself {
+            history::queued(prev_tid);
+        }
+    }
+    if !told {
+        return;
+    }
+    if has(feature::NARROW) && next_watched {
+        history::unqueued(next_tid);
+        let queued = next.last_queued();
+        let queued_ns = at_ns.wrapping_sub(queue.clock().wrapping_sub(queued) + CLOCK_SLACK_NS);
+        let woken_ns = waking::read(next_tid);
+        let since_ns = if queued == 0 {
+            0
+        } else if woken_ns != 0 && woken_ns < queued_ns {
+            woken_ns
+        } else {
+            queued_ns
+        };
+        // SAFETY: a helper without preconditions.
+        history::show(unsafe { bpf_get_smp_processor_id() }, since_ns);
+    }
+    let (irq_ns, softirq_ns) = taken;
+    let resched_ns = interrupts::resched_ns(prev_tid, by_itself, at_ns);
     let Some(counters) = counters(Probe::Switch) else {
         return;
     };
@@ -111,7 +147,7 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
             flags |= switch_flags::PREEMPT;
         }
         // `state` is the state it entered schedule() with; a pending signal has set it back since.
-        if preempt || state == 0 || prev.state() == 0 {
+        if !by_itself {
             flags |= switch_flags::RUNNABLE;
         }
         if changes_mm {

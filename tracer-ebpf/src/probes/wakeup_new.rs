@@ -8,11 +8,14 @@ use tracer_common::{
     record::{WakeupNew, kind},
 };
 
-use crate::{emit::emit, task::Task};
+use crate::{emit::emit, history, task::Task, watch::is_watched};
 
 #[btf_tracepoint(function = "sched_wakeup_new")]
 pub fn sched_wakeup_new(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
+    if is_watched(task.tid()) {
+        history::queued(task.tid());
+    }
     emit(
         Probe::WakeupNew,
         kind::WAKEUP_NEW,

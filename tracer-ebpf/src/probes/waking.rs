@@ -4,21 +4,24 @@
 //! Without it: a sleep that the kernel counted as wait cannot be told apart; preflight refuses
 
 use aya_ebpf::{
-    helpers::{bpf_get_smp_processor_id, generated::bpf_get_current_task_btf},
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
+        generated::bpf_get_current_task_btf,
+    },
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use tracer_common::{
     counters::{Probe, WakeNote, wake_note},
-    record::{Waking, kind, waker},
+    record::{Name, Waking, kind, waker, who_flags},
     settings::feature,
 };
 
 use crate::{
     emit::{counters, now, tell},
-    interrupts,
+    history, interrupts,
     maps::WAKINGS,
-    settings::has,
+    settings::{OWN_TGID, has},
     task::Task,
     watch::is_watched,
 };
@@ -69,6 +72,10 @@ pub fn note(task: Task) {
         return;
     }
     counters.noted = counters.noted.wrapping_add(1);
+    if taken == 0 {
+        history::one_more();
+    }
+    introduce(waker, at_ns);
     // SAFETY: as above. The waker holds the thread's `pi_lock`, and it is switched in only after that.
     unsafe {
         note.write(WakeNote {
@@ -80,6 +87,39 @@ pub fn note(task: Task) {
             reserved: 0,
         });
     }
+}
+
+/// Who wakes a watched thread and is not watched has a name that nothing else tells.
+#[inline(always)]
+fn introduce(waker: u32, at_ns: u64) {
+    if !has(feature::NARROW) || waker >> waker::KIND_SHIFT != waker::THREAD {
+        return;
+    }
+    let tid = waker & waker::TID_MASK;
+    if is_watched(tid) || !history::is_unnamed(tid) {
+        return;
+    }
+    let Some(counters) = counters(Probe::Waking) else {
+        return;
+    };
+    tell(
+        counters,
+        at_ns,
+        Probe::Waking,
+        kind::NAME,
+        |record: &mut Name| {
+            record.tid = tid;
+            record.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            record.comm = bpf_get_current_comm().unwrap_or_default();
+            record.priority = 0;
+            record.reserved = 0;
+            if u64::from(record.tgid) == OWN_TGID.load() {
+                who_flags::OWN
+            } else {
+                0
+            }
+        },
+    );
 }
 
 /// One more than the number of the system call that the waker is in; 0: none, or it cannot be told, as of an
@@ -110,6 +150,7 @@ pub fn read(tid: u32) -> u64 {
 pub fn take(tid: u32) -> WakeNote {
     find(tid).map_or(NO_NOTE, |note| {
         note.tid = 0;
+        history::one_less();
         WakeNote { tid, ..*note }
     })
 }

@@ -154,6 +154,7 @@ async fn observe(
         },
         max_threads: options.max_threads as usize,
         intervals: interval.is_some(),
+        slower: options.slower.map(|least| Nanos(least.as_nanos() as u64)),
     };
     // Who is born while the probes are being attached is missed by the first look, not by the second.
     watch_target(&mut session, &settings)?;
@@ -178,7 +179,7 @@ async fn observe(
     let started = jiff::Timestamp::now();
     let began = now();
     pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
-    push_counts(&session, &mut pipeline, began)?;
+    push_counts(&mut session, &mut pipeline, began)?;
     // What was lost while the probes were being attached is before the window, and the first look is after it.
     let lost_before = session.counted().map_err(Failure::from)?.lost();
     let mut meter =
@@ -205,7 +206,7 @@ async fn observe(
         let drained_from = now();
         if let Some(intervals) = &mut intervals {
             while intervals.next_count <= drained_from {
-                push_counts(&session, &mut pipeline, intervals.next_count)?;
+                push_counts(&mut session, &mut pipeline, intervals.next_count)?;
                 intervals.next_count = began_plus(intervals.next_count, intervals.every);
             }
         }
@@ -229,6 +230,7 @@ async fn observe(
                 intervals.next = began_plus(intervals.next, intervals.every);
             }
             pipeline.advance(certain);
+            show_spikes(&mut pipeline, &mut output, options.format, &style)?;
         }
         if can_end
             && certain_after(drained_from, began)
@@ -275,7 +277,7 @@ async fn observe(
             pipeline.push(record);
         }
         let ended = now();
-        push_counts(&session, &mut pipeline, ended)?;
+        push_counts(&mut session, &mut pipeline, ended)?;
         pipeline.push(&edge(kind::WINDOW_END, ended.0));
         let cost = meter.cost(&session, ended).map_err(Failure::from)?;
         // Who stops because tracing costs too much traces no longer.
@@ -307,9 +309,10 @@ async fn observe(
             missed_events: missed,
         };
         let mut report = pipeline.finish(ended, &outside);
+        show_spikes(&mut pipeline, &mut output, options.format, &style)?;
         report.window.started = Some(started.to_string());
         report.cost = cost;
-        target::describe_processes(&mut report, &target.cgroups, options.cmdline);
+        target::describe(&mut report, &target.cgroups, options.cmdline);
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
         let seen = write(output, options, &host, &report, &style)?;
         Ok(Written { report, seen })
@@ -369,6 +372,19 @@ fn began_plus(began: Timestamp, every: Duration) -> Timestamp {
 /// Whether the stream has been told beyond `began`.
 fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
     drained_from.before(REORDER_WINDOW) > began
+}
+
+/// Those that ended since the last time.
+fn show_spikes(
+    pipeline: &mut Pipeline,
+    output: &mut Output,
+    format: Format,
+    style: &Style,
+) -> anyhow::Result<()> {
+    for spike in pipeline.take_spikes() {
+        output.render(|out| output::spike(format, &spike, style, out))?;
+    }
+    Ok(())
 }
 
 /// Answers whether somebody still reads.

@@ -3,19 +3,30 @@
 //! Total: any sequence is accepted, contradictions become holes that are counted. Knows no bytes,
 //! no clock, no window: what is inside the window is the ledger's affair.
 
+mod causes;
 mod cpu;
 mod hidden;
+mod history;
 mod losses;
+mod names;
 pub mod tasks;
 mod thread;
+mod throttles;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use crate::{
-    engine::{cpu::Cpus, losses::Losses, tasks::Tasks, thread::Thread},
+    engine::{
+        cpu::Cpus,
+        history::{History, Taken},
+        losses::Losses,
+        tasks::Tasks,
+        thread::Thread,
+        throttles::Throttles,
+    },
     model::{
-        Cpu, Event, Key, Mark, Nanos, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
+        Cpu, Event, Key, Mark, Nanos, Piece, Posture, Side, Slot, SpanSink, Switch, SwitchCount,
         SwitchOut, Syscall, ThreadInfo, Timestamp, What,
     },
     table::Table,
@@ -45,6 +56,10 @@ pub struct Engine {
     /// By slot.
     threads: Table<Thread>,
     cpus: Cpus,
+    history: History,
+    throttles: Throttles,
+    /// Of the wait that is explained; empty between calls.
+    pieces: Vec<Piece>,
     oddities: Oddities,
     losses: Losses,
     /// When the iterator at the end began.
@@ -54,6 +69,7 @@ pub struct Engine {
 impl Engine {
     pub fn new(facts: Facts) -> Engine {
         Engine {
+            history: History::new(facts.cpus.len()),
             facts,
             ..Engine::default()
         }
@@ -79,9 +95,9 @@ impl Engine {
         let at = event.at;
         match &event.what {
             What::Switch(switch) => self.on_switch(at, event.cpu, switch, sink),
-            What::Waking { task, .. } => {
+            What::Waking { task, waker, .. } => {
                 if let Some(slot) = self.tasks.slot(*task) {
-                    self.threads[slot].waking(at);
+                    self.threads[slot].waking(at, Some(*waker));
                 }
             }
             What::WakeupNew {
@@ -130,8 +146,8 @@ impl Engine {
                             at,
                             status: *exit_code,
                         });
-                        who.priority = *priority;
                     }
+                    self.tasks.prioritize(slot, *priority);
                 }
             }
             What::Rename { task, comm, .. } => {
@@ -139,9 +155,27 @@ impl Engine {
                     self.tasks.rename(slot, *comm);
                 }
             }
-            What::Lost { probe, total } => self.losses.announced(event.cpu, at, *probe, *total),
+            What::Lost { probe, total } => {
+                self.losses.announced(event.cpu, at, *probe, *total);
+                self.history.lost(event.cpu, at);
+            }
             What::Counted(counted) => sink.counted(event.cpu, at, counted),
-            What::Left { .. } | What::Named(_) => {}
+            What::Left {
+                who,
+                steal,
+                interrupts,
+                gap,
+                stays,
+            } => {
+                let taken = Taken {
+                    steal: *steal,
+                    interrupts: *interrupts,
+                };
+                self.on_left(at, event.cpu, who, taken, (*gap, *stays));
+            }
+            What::Named(who) => {
+                self.tasks.names.meet(*who);
+            }
             What::Seen(info) => self.on_seen(at, info, sink),
             What::SeenAtEnd(info) => self.on_seen_at_end(at, info, sink),
             What::WindowBegin => self.on_window_begin(at),
@@ -151,9 +185,12 @@ impl Engine {
 
     /// Spans of everything still open, up to `at`; the states stay as they are.
     pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
+        let mut pieces = Vec::new();
         for (slot, who) in self.tasks.iter() {
-            if who.died_at.is_none() {
-                self.threads[slot].open_spans(at, sink);
+            if who.died_at.is_none()
+                && let Some(story) = self.threads[slot].open_spans(at, sink)
+            {
+                self.explain(slot, self.cpu_of(slot), &story, &mut pieces, sink);
             }
         }
         self.cpus.open_spans(at, sink);
@@ -170,6 +207,7 @@ impl Engine {
         } = self;
         let lossy = losses.any();
         let mut died = Vec::new();
+        let mut stories = Vec::new();
         for (slot, who) in tasks.iter().filter(|(_, who)| who.died_at.is_none()) {
             let thread = &mut threads[slot];
             let older = who.born_at < *end_snapshot;
@@ -186,10 +224,15 @@ impl Engine {
                 thread.believe_the_end(sink);
             }
             // The last look counted these: inside the window, however late it is known.
-            losses.switches += thread.finish(at, sink);
+            let (lost, story) = thread.finish(at, sink);
+            losses.switches += lost;
+            stories.extend(story.map(|story| (slot, story)));
         }
         for (slot, ended) in died {
             tasks.died(slot, ended);
+        }
+        for (slot, story) in stories {
+            self.tell(slot, self.cpu_of(slot), story, sink);
         }
         self.cpus.open_spans(at, sink);
         let left = self
@@ -247,6 +290,7 @@ impl Engine {
         if let Some(unseen) = unseen {
             self.threads[unseen].left_unseen();
         }
+        self.changes_hands(at, cpu, switch, (prev, next), unseen.is_some());
         if let Some(prev) = prev {
             self.leaves(prev, at, cpu, switch, sink);
         }
@@ -263,11 +307,15 @@ impl Engine {
         switch: &Switch,
         sink: &mut impl SpanSink,
     ) {
+        let yielded = self.is_yield(switch);
         let Engine {
             threads, oddities, ..
         } = self;
-        let departure = threads[prev].switch_out(at, cpu, switch, oddities, sink);
+        let departure = threads[prev].switch_out(at, cpu, (switch, yielded), oddities, sink);
         self.losses.switches(departure.lost);
+        if let Some(story) = departure.wait {
+            self.tell(prev, cpu, story, sink);
+        }
         let (voluntary, involuntary) = (departure.voluntary, departure.involuntary);
         let is_idle = switch.prev.tid == 0;
         if !is_idle {
@@ -277,11 +325,15 @@ impl Engine {
                 &Mark::SwitchOut {
                     voluntary,
                     involuntary,
-                    yielded: involuntary == 1 && self.is_yield(switch),
+                    yielded: involuntary == 1 && yielded,
                     kind: switch.next_kind,
                     address_space_change: switch.address_space_change,
                 },
             );
+        }
+        if !is_idle && self.threads[prev].priority != switch.prev_priority {
+            self.threads[prev].priority = switch.prev_priority;
+            self.tasks.prioritize(prev, switch.prev_priority);
         }
         self.threads[prev].settle(at, sink);
         let count = if is_idle {
@@ -321,10 +373,15 @@ impl Engine {
             ..
         } = self;
         let thread = &mut threads[next];
-        if let Some((waking, _)) = switch.next_waking {
-            thread.waking(waking);
+        if let Some((waking, waker)) = switch.next_waking {
+            thread.waking(waking, Some(waker));
         }
-        losses.switches(thread.switch_in(at, cpu, switch, oddities, sink));
+        let (lost, story) = thread.switch_in(at, cpu, switch, oddities, sink);
+        losses.switches(lost);
+        self.group_of_next(next, at, cpu, switch);
+        if let Some(story) = story {
+            self.tell(next, cpu, story, sink);
+        }
     }
 
     /// The thread on one side of a switch. A key that came to another tid names another thread,
@@ -355,7 +412,9 @@ impl Engine {
         let thread = &mut self.threads[slot];
         thread.vanished();
         thread.believe_the_end(sink);
-        self.losses.switches(thread.finish(at, sink));
+        // Vanished, it waits no more.
+        let (lost, _) = thread.finish(at, sink);
+        self.losses.switches(lost);
         sink.mark(slot, at, &Mark::Died);
         self.tasks.died(slot, at);
     }
@@ -385,7 +444,7 @@ impl Engine {
         let Some(slot) = self.tasks.slot(task) else {
             return;
         };
-        self.threads[slot].migrated(to);
+        self.threads[slot].migrated(at, to);
         sink.mark(slot, at, &Mark::Migrated);
     }
 
@@ -424,7 +483,7 @@ impl Engine {
         };
         let thread = &mut self.threads[slot];
         if let Some(waking) = info.waking {
-            thread.waking(waking);
+            thread.waking(waking, None);
         }
         thread.seen(at, info, sink);
         if info.posture == Posture::OnCpu {
@@ -451,11 +510,11 @@ impl Engine {
         self.describe(slot, info);
         let thread = &mut self.threads[slot];
         if let Some(waking) = info.waking {
-            thread.waking(waking);
+            thread.waking(waking, None);
         }
         thread.seen_at_end(at, info, sink);
+        self.tasks.prioritize(slot, info.priority);
         if let Some(who) = self.tasks.get_mut(slot) {
-            who.priority = info.priority;
             who.cgroup = info.cgroup;
         }
     }
@@ -476,7 +535,11 @@ impl Engine {
             && switch.syscall == self.facts.sched_yield.map(Syscall::Native)
     }
 
-    fn put(&mut self, thread: Thread) {
+    fn put(&mut self, mut thread: Thread) {
+        if let Some(who) = self.tasks.get(thread.slot) {
+            thread.name = who.name;
+            thread.priority = who.priority;
+        }
         let place = self.threads.at(thread.slot);
         *place = thread;
     }

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
+use super::names::Names;
 use crate::{
-    model::{Comm, Key, Posture, Priority, Slot, ThreadInfo, Timestamp},
+    model::{Comm, Key, Posture, Priority, Slot, ThreadInfo, Timestamp, Who, WhoId},
     table::Table,
 };
 
@@ -16,6 +17,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub key: Key,
+    /// Who it is where it is to blame.
+    pub name: WhoId,
     pub tid: u32,
     /// Its tid before it took over the leader's by exec.
     pub was_tid: Option<u32>,
@@ -84,6 +87,8 @@ pub struct Tasks {
     by_pid: FxHashMap<u32, ProcessId>,
     /// Ended threads, oldest first, as candidates for folding.
     ended: VecDeque<Slot>,
+    /// Whoever can be to blame: also those who have no slot, or none any more.
+    pub names: Names,
 }
 
 /// Threads whose identity was lost are put under this pid: no process has it but the idle one.
@@ -149,6 +154,7 @@ impl Tasks {
         self.enroll(process);
         self.place(Identity {
             key: info.key,
+            name: WhoId::default(),
             tid: info.tid,
             was_tid: None,
             process,
@@ -178,6 +184,7 @@ impl Tasks {
         self.enroll(process);
         self.place(Identity {
             key,
+            name: WhoId::default(),
             tid,
             was_tid: None,
             process,
@@ -214,6 +221,7 @@ impl Tasks {
             who.anonymous = false;
         }
         self.hold(slot);
+        self.call(slot);
         true
     }
 
@@ -341,9 +349,40 @@ impl Tasks {
         {
             process.comm = comm;
         }
+        self.call(slot);
     }
 
-    fn place(&mut self, who: Identity) -> Slot {
+    pub fn prioritize(&mut self, slot: Slot, priority: Priority) {
+        if let Some(who) = self.get_mut(slot)
+            && who.priority != priority
+        {
+            who.priority = priority;
+            self.call(slot);
+        }
+    }
+
+    /// Its name says what is known of it now.
+    fn call(&mut self, slot: Slot) {
+        if let Some(who) = self.get(slot) {
+            let (name, known) = (who.name, self.as_culprit(who));
+            self.names.update(name, known);
+        }
+    }
+
+    fn as_culprit(&self, who: &Identity) -> Who {
+        let process = self.process(who.process);
+        Who {
+            pid: process.pid,
+            tid: who.tid,
+            comm: who.comm,
+            priority: who.priority,
+            kernel_thread: process.kernel_thread && !who.anonymous,
+            own: who.own,
+        }
+    }
+
+    fn place(&mut self, mut who: Identity) -> Slot {
+        who.name = self.names.add(self.as_culprit(&who));
         let holder = (who.key, who.tid);
         let slot = match self.free.pop() {
             Some(slot) => {

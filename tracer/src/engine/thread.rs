@@ -7,8 +7,9 @@ mod ending;
 mod leaving;
 
 use crate::model::{
-    CheckSource, ClockGap, Counters, Cpu, Doing, Mark, Nanos, OffState, Posture, Slot, Span,
-    SpanSink, Switch, Syscall, ThreadInfo, Timestamp, Wait, WaitBegan,
+    CheckSource, ClockGap, Counters, Cpu, Doing, Interrupts, Mark, Nanos, OffState, Posture,
+    Priority, Slept, Slot, Span, SpanSink, Switch, Syscall, ThreadInfo, Timestamp, Wait, WaitBegan,
+    WaitCause, Waker, WhoId,
 };
 
 /// A state holds exactly what that state knows; not-yet-seen is a state.
@@ -22,6 +23,8 @@ pub enum State {
         /// This CPU's cumulative steal and lag at `since`.
         steal: Option<Nanos>,
         lag: Nanos,
+        /// The same of interrupts; `None` when `since` was no switch.
+        interrupts: Option<Interrupts>,
         /// The scheduler's time at `since`; `None` when that was no switch.
         clock: Option<Timestamp>,
     },
@@ -29,6 +32,9 @@ pub enum State {
     Runnable {
         since: Timestamp,
         began: WaitBegan,
+        cause: WaitCause,
+        /// From the kernel's decision that it must go to its going.
+        resched: Option<Nanos>,
         stamped: bool,
         /// The scheduler's time at `since`; `None` when that was no switch.
         clock: Option<Timestamp>,
@@ -65,6 +71,12 @@ pub struct Thread {
     /// Switch-outs that a later switch-in proved lost, not yet told by `counters`.
     lost_ahead: u64,
     last_waking: Option<Timestamp>,
+    /// Of that waking, where it is known.
+    waker: Option<Waker>,
+    /// While it was off the CPU: when it left which other one's run queue.
+    moves: Vec<(Timestamp, Cpu)>,
+    /// How long its group had been throttled on that CPU when it came there last.
+    throttled: Option<(Cpu, Nanos)>,
     last_switch_in: Option<Timestamp>,
     /// `next_seq` of the last switch-in.
     entered_with: Option<u32>,
@@ -82,6 +94,9 @@ pub struct Thread {
     last_look: Option<Box<LastLook>>,
     /// Where it ran or was moved to last.
     pub cpu: Cpu,
+    /// As its identity has them: a switch reads no identity.
+    pub name: WhoId,
+    pub priority: Priority,
 }
 
 /// What the iterator at the end saw: of every thread, and only then.
@@ -102,6 +117,34 @@ pub struct Departure {
     pub lost: u64,
     pub voluntary: u64,
     pub involuntary: u64,
+    /// A wait that only its counters tell.
+    pub wait: Option<Story>,
+}
+
+/// What this thread knows of a wait that its spans told: what it was for, others know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Story {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub open: bool,
+    pub cause: WaitCause,
+    pub resched: Option<Nanos>,
+    pub waking: Option<(Timestamp, Option<Waker>)>,
+    pub slept: Option<Slept>,
+}
+
+impl Story {
+    fn of(from: Timestamp, to: Timestamp, cause: WaitCause) -> Story {
+        Story {
+            from,
+            to,
+            open: false,
+            cause,
+            resched: None,
+            waking: None,
+            slept: None,
+        }
+    }
 }
 
 impl Thread {
@@ -205,11 +248,14 @@ impl Thread {
                     cpu: info.cpu,
                     steal: info.steal,
                     lag: info.clock_lag,
+                    interrupts: None,
                     clock: None,
                 },
                 Posture::Runnable => State::Runnable {
                     since: at,
                     began: WaitBegan::Woken,
+                    cause: WaitCause::Woken,
+                    resched: None,
                     stamped: info.queued,
                     clock: None,
                 },
@@ -254,25 +300,47 @@ impl Thread {
         self.state = State::Runnable {
             since: at,
             began: WaitBegan::New,
+            cause: WaitCause::New,
+            resched: None,
             stamped: true,
             clock: Some(clock),
         };
     }
 
     /// Moved to another CPU. Between two run queues it is on none, and its wait is not stamped.
-    pub fn migrated(&mut self, to: Cpu) {
+    pub fn migrated(&mut self, at: Timestamp, to: Cpu) {
+        if matches!(self.state, State::Runnable { .. } | State::Off { .. }) && to != self.cpu {
+            if self.moves.len() == MOVES {
+                self.moves.remove(0);
+            }
+            self.moves.push((at, self.cpu));
+        }
         self.cpu = to;
         if let State::Runnable { stamped, .. } = &mut self.state {
             *stamped = false;
         }
     }
 
-    /// Woken at `at`. It may be told after a later one: with the switch-in, or by the last look.
-    pub fn waking(&mut self, at: Timestamp) {
-        self.last_waking = self.last_waking.max(Some(at));
+    /// While it was off the CPU: when it left the run queue of which CPU, in order.
+    pub fn moves(&self) -> &[(Timestamp, Cpu)] {
+        &self.moves
     }
 
-    /// Switched in. Answers whether the hole before it proves lost switch-outs, and how many.
+    /// Woken at `at`. It may be told after a later one: with the switch-in, or by the last look.
+    pub fn waking(&mut self, at: Timestamp, waker: Option<Waker>) {
+        if self.last_waking.is_none_or(|last| last <= at) {
+            self.last_waking = Some(at);
+            self.waker = waker;
+        }
+    }
+
+    /// The sum of its group's throttling as it comes to this CPU, and what it was the last time it did.
+    pub fn throttled(&mut self, cpu: Cpu, sum: Nanos) -> Option<Nanos> {
+        let before = self.throttled.replace((cpu, sum));
+        before.filter(|&(on, _)| on == cpu).map(|(_, sum)| sum)
+    }
+
+    /// Switched in. Answers how many lost switch-outs the hole before it proves, and the wait that ends.
     pub fn switch_in(
         &mut self,
         at: Timestamp,
@@ -280,7 +348,7 @@ impl Thread {
         switch: &Switch,
         quality: &mut Oddities,
         sink: &mut impl SpanSink,
-    ) -> u64 {
+    ) -> (u64, Option<Story>) {
         let lost = match self.seq() {
             Some(seq) => u64::from(switch.next_seq.wrapping_sub(seq as u32)),
             None => 0,
@@ -299,9 +367,9 @@ impl Thread {
             }
             None => ended_wait,
         };
-        match self.state {
+        let story = match self.state {
             State::Runnable { .. } | State::Off { .. } if lost == 0 => {
-                self.back_on_cpu(at, Some(switch.rq_clock), credit, quality, sink);
+                self.back_on_cpu(at, Some(switch.rq_clock), credit, quality, sink)
             }
             State::Unborn => {
                 // Its first wake-up was lost, and maybe more.
@@ -313,6 +381,7 @@ impl Thread {
                     sink.mark(self.slot, queued, &Mark::Baseline(counters));
                 }
                 self.wait(queued, at, Wait::stamped(WaitBegan::New, credit), sink);
+                Some(Story::of(queued, at, WaitCause::New))
             }
             State::Running { since, .. }
             | State::Runnable { since, .. }
@@ -328,9 +397,13 @@ impl Thread {
                     Wait::stamped(WaitBegan::Woken, ended_wait),
                     sink,
                 );
+                Some(Story {
+                    open: self.open_start,
+                    ..Story::of(queued, at, WaitCause::Woken)
+                })
             }
-            State::Dead => {}
-        }
+            State::Dead => None,
+        };
         self.open_start = false;
         if let Some(look) = &mut self.last_look {
             look.sample = None;
@@ -343,9 +416,10 @@ impl Thread {
             cpu,
             steal: switch.steal,
             lag: switch.clock_lag,
+            interrupts: Some(switch.interrupts),
             clock: Some(switch.rq_clock),
         };
-        lost
+        (lost, story)
     }
 
     /// Closes the time off the CPU. `clock` is `None` where no switch tells of its end. `credit` is what the kernel's counter gained for its wait.
@@ -356,11 +430,13 @@ impl Thread {
         credit: Nanos,
         quality: &mut Oddities,
         sink: &mut impl SpanSink,
-    ) {
+    ) -> Option<Story> {
         match self.state {
             State::Runnable {
                 since,
                 began,
+                cause,
+                resched,
                 stamped,
                 clock: left,
             } => {
@@ -376,6 +452,11 @@ impl Thread {
                     gap,
                 };
                 self.wait(since, at, wait, sink);
+                Some(Story {
+                    open: self.open_start,
+                    resched,
+                    ..Story::of(since, at, cause)
+                })
             }
             State::Off {
                 since,
@@ -408,8 +489,18 @@ impl Thread {
                 if let Some(waking) = woken {
                     sink.mark(self.slot, at, &Mark::Latency { from: waking });
                 }
+                Some(Story {
+                    open: self.open_start,
+                    waking: woken.map(|waking| (waking, self.waker)),
+                    slept: Some(Slept {
+                        state,
+                        syscall,
+                        from: since,
+                    }),
+                    ..Story::of(queued, at, WaitCause::Woken)
+                })
             }
-            State::Unborn | State::Running { .. } | State::Unknown { .. } | State::Dead => {}
+            State::Unborn | State::Running { .. } | State::Unknown { .. } | State::Dead => None,
         }
     }
 
@@ -486,6 +577,9 @@ fn gap(from: (Timestamp, Option<Timestamp>), to: (Timestamp, Option<Timestamp>))
         _ => ClockGap::default(),
     }
 }
+
+/// Moves of one wait that are kept: the last ones.
+const MOVES: usize = 16;
 
 /// The impossible and the odd, counted where it is noticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

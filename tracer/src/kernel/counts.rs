@@ -18,7 +18,7 @@ use super::{
     cost::Counted,
     interrupts,
     preflight::{Refusal, refused_by_kernel},
-    probes::{LOOK, PROBES},
+    probes::{LOOK, PROBES, SHOW},
     session::{Session, edge, program},
 };
 
@@ -123,16 +123,28 @@ impl Session {
     /// Whether each CPU idles now, unless it has switched since the probes are on. Without this (kernels
     /// before 5.10 cannot) a CPU that never switches counts as busy.
     pub(super) fn look_at_cpus(&mut self) {
+        self.run_everywhere(LOOK);
+    }
+
+    /// Lets all be read that the CPUs keep of threads that are not watched, up to now. Without this (kernels
+    /// before 5.10 cannot) what a wait was for that does not end is unknown.
+    pub fn show_history(&mut self) {
+        if self.facts().narrow {
+            self.run_everywhere(SHOW);
+        }
+    }
+
+    fn run_everywhere(&mut self, name: &str) {
         let cpus: Vec<u32> = self
             .facts()
             .cpus
             .iter()
             .map(|cpu| u32::from(cpu.0))
             .collect();
-        let Ok(look) = program::<RawTracePoint>(&mut self.ebpf, LOOK) else {
+        let Ok(program) = program::<RawTracePoint>(&mut self.ebpf, name) else {
             return;
         };
-        if look.load().is_err() {
+        if program.fd().is_err() && program.load().is_err() {
             return;
         }
         for cpu in cpus {
@@ -141,7 +153,7 @@ impl Session {
                 ..RawTracePointRunOptions::new()
             };
             // A CPU that went away meanwhile has nothing to tell.
-            let _ = look.test_run(options);
+            let _ = program.test_run(options);
         }
     }
 

@@ -52,3 +52,5 @@ pub const EMPTY: [(&str, &str); 2] = [
 /// Run by the loader and attached to nothing: chooses threads, and looks whether a CPU idles.
 pub const WATCH: &str = "watch_threads";
 pub const LOOK: &str = "look_at_cpu";
+/// The same: shows what is kept of a CPU.
+pub const SHOW: &str = "show_history";

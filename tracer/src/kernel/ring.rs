@@ -19,6 +19,8 @@ pub struct Rings {
     rings: Vec<(u32, RingBuf<MapData>)>,
     /// Where switches go, on machines that have them.
     slots: Option<Slots>,
+    /// Where switches of others are kept, if only some threads are watched.
+    history: Option<Slots>,
     /// What a CPU has of memory.
     bytes: u64,
     /// Ready when a kernel program asked for a drain before its time.
@@ -47,6 +49,7 @@ impl Rings {
     pub fn new(
         rings: Vec<(u32, RingBuf<MapData>)>,
         slots: Option<Slots>,
+        history: Option<Slots>,
         bytes: u64,
     ) -> std::io::Result<Rings> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -59,6 +62,7 @@ impl Rings {
         Ok(Rings {
             rings,
             slots,
+            history,
             bytes,
             ready,
         })
@@ -84,9 +88,18 @@ impl Rings {
             complete: true,
             ..Drained::default()
         };
-        let Rings { rings, slots, .. } = self;
+        let Rings {
+            rings,
+            slots,
+            history,
+            ..
+        } = self;
         for (cpu, ring) in rings {
+            // What is told later is not older than what is told first.
             let waiting = slots.as_mut().map_or(0, |slots| slots.begin(*cpu));
+            if let Some(history) = history {
+                records_of_others(history, *cpu, &mut push);
+            }
             let (mut records, mut bytes) = (0, 0);
             let mut item = ring.next();
             while records < TURN {
@@ -124,6 +137,16 @@ impl Rings {
         }
         drained
     }
+}
+
+/// Before the switches that show them: in order of time they are put afterwards.
+fn records_of_others(history: &mut Slots, cpu: u32, push: &mut impl FnMut(&[u8])) {
+    history.begin(cpu);
+    while let Some(record) = history.peek(cpu) {
+        push(record);
+        history.advance(cpu);
+    }
+    history.end(cpu);
 }
 
 /// The time in a record's header.

@@ -15,7 +15,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use tracer_common::{
     counters::WATCH_BLOCKS,
-    record::{Header, Switch, kind},
+    record::{Header, Left, Switch, kind},
     settings::{feature, global},
 };
 
@@ -42,6 +42,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tr
 struct Layout {
     /// 0: none, switches go to the rings.
     slots: u64,
+    /// Entries in the history of a CPU; 0: none.
+    history: u64,
     /// CPUs with slots, by number.
     cpus: u64,
     ring_bytes: u64,
@@ -49,44 +51,76 @@ struct Layout {
 
 impl Layout {
     /// What is no switch is told rarely: births, ends, moves to other CPUs.
-    fn of(buffer: u64, cpus: &[u32]) -> Layout {
+    fn of(buffer: u64, cpus: &[u32], narrow: bool) -> Layout {
         let cpus = cpus.iter().max().map_or(0, |&last| u64::from(last) + 1);
-        let ring_bytes = (buffer / 8).max(SMALLEST_RING);
-        let room = buffer.saturating_sub(buffer / 8) / size_of::<Switch>() as u64;
-        // As many as fit, a power of two.
-        let slots = (room + 1).next_power_of_two() / 2;
+        let eighth = buffer / 8;
+        let ring_bytes = eighth.max(SMALLEST_RING);
+        let history_bytes = if narrow { eighth } else { 0 };
+        let room = |bytes: u64, size: usize| {
+            // As many as fit, a power of two.
+            (bytes / size as u64 + 1).next_power_of_two() / 2
+        };
+        let slots = room(buffer - eighth - history_bytes, size_of::<Switch>());
+        let history = room(history_bytes, size_of::<Left>());
         // Indices and lengths of a map are 32 bits.
         let fits = slots * cpus * (size_of::<Switch>() as u64) < u64::from(u32::MAX);
         if cfg!(target_arch = "x86_64") && fits {
             Layout {
                 slots,
+                history,
                 cpus,
                 ring_bytes,
             }
         } else {
             Layout {
                 slots: 0,
+                history: 0,
                 cpus: 0,
                 ring_bytes: buffer,
             }
         }
     }
 
-    fn all_slots(self) -> u32 {
-        u32::try_from(self.slots * self.cpus).unwrap_or(1).max(1)
+    /// Of a map of `each` for every CPU.
+    fn all(self, each: u64) -> u32 {
+        u32::try_from(each * self.cpus).unwrap_or(1).max(1)
     }
 
-    fn map(self, ebpf: &mut aya::Ebpf) -> Result<Option<Slots>, Refusal> {
-        if self.slots == 0 {
+    /// Where switches go, and where those of others are kept.
+    fn map(self, ebpf: &mut aya::Ebpf) -> Result<[Option<Slots>; 2], Refusal> {
+        Ok([
+            self.map_some(
+                ebpf,
+                ["SLOTS", "SLOT_MARKS"],
+                size_of::<Switch>(),
+                self.slots,
+            )?,
+            self.map_some(
+                ebpf,
+                ["HISTORY", "HISTORY_MARKS"],
+                size_of::<Left>(),
+                self.history,
+            )?,
+        ])
+    }
+
+    fn map_some(
+        self,
+        ebpf: &mut aya::Ebpf,
+        names: [&str; 2],
+        size: usize,
+        each: u64,
+    ) -> Result<Option<Slots>, Refusal> {
+        if each == 0 {
             return Ok(None);
         }
-        let refused = |error| refused_by_kernel("map the slots of switches", &error);
+        let refused = |error| refused_by_kernel(&format!("map {}", names[0]), &error);
         let mut array = |name| match ebpf.take_map(name) {
             Some(Map::Array(map)) => Ok(map),
             _ => Err(refused(std::io::Error::from(std::io::ErrorKind::NotFound))),
         };
-        let maps = [array("SLOTS")?, array("SLOT_MARKS")?];
-        Slots::map(maps, self.cpus, self.slots)
+        let maps = [array(names[0])?, array(names[1])?];
+        Slots::map(maps, size, self.cpus, each)
             .map(Some)
             .map_err(refused)
     }
@@ -152,13 +186,13 @@ impl Session {
             .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
         let btf = aya::Btf::parse(types, aya::Endianness::default())
             .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
-        let layout = Layout::of(options.buffer, &cpus);
+        let layout = Layout::of(options.buffer, &cpus, options.narrow.is_some());
         let mut ebpf = load(fields, options, layout, possible)?;
 
         // The programs refer to this map by its descriptor until they are loaded.
         let mut places = take::<ArrayOfMaps<MapData, RingBuf<MapData>>>(&mut ebpf, "RINGS")?;
         let rings = rings(&mut places, &cpus, layout.ring_bytes)?;
-        let slots = layout.map(&mut ebpf)?;
+        let [slots, history] = layout.map(&mut ebpf)?;
         let counters = take::<PerCpuArray<MapData, CountersPod>>(&mut ebpf, "COUNTERS")?;
         let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
         let interrupts = take::<PerCpuArray<MapData, CpuInterruptsPod>>(&mut ebpf, "INTERRUPTS")?;
@@ -198,7 +232,7 @@ impl Session {
                 let remedy = "it takes CAP_SYS_ADMIN: run as root, or without --cost exact";
                 refused_option("keep run-time statistics", &error, remedy)
             })?;
-        let rings = Rings::new(rings, slots, options.buffer)
+        let rings = Rings::new(rings, slots, history, options.buffer)
             .map_err(|error| refused_by_kernel("watch the rings", &error))?;
         let mut session = Session {
             ebpf,
@@ -302,7 +336,10 @@ impl Session {
             if kind == Some(&kind::CALL.to_ne_bytes()) {
                 return;
             }
-            *received += u64::from(kind != Some(&kind::LOST.to_ne_bytes()));
+            // An announcement is no record, and what is kept beside the rings was not counted as one.
+            let uncounted = [kind::LOST, kind::LEFT].map(u16::to_ne_bytes);
+            let counted = kind.is_some_and(|kind| uncounted.iter().all(|other| other != kind));
+            *received += u64::from(counted);
             push(record);
         })
     }
@@ -370,8 +407,8 @@ fn load(
     let watch_blocks = if narrow == 0 { 1 } else { WATCH_BLOCKS };
     let slots = if layout.slots > 0 { feature::SLOTS } else { 0 };
     let features = fields.features | cgroups | narrow | slots;
-    let slot_mask = layout.slots.max(1) - 1;
-    let slot_shift = u64::from(slot_mask.count_ones());
+    let (slot_mask, slot_shift) = mask_and_shift(layout.slots);
+    let (history_mask, history_shift) = mask_and_shift(layout.history);
     let subsystem = fields.cpu_cgroup_subsys.unwrap_or(0);
     let every = (layout.ring_bytes / 4 / MEAN_RECORD).max(1);
     let wake_mask = every.next_power_of_two() / 2 - u64::from(every > 1);
@@ -392,15 +429,26 @@ fn load(
         .override_global(global::WAKE_MASK, &wake_mask, true)
         .override_global(global::SLOT_MASK, &slot_mask, true)
         .override_global(global::SLOT_SHIFT, &slot_shift, true)
+        .override_global(global::HISTORY_MASK, &history_mask, true)
+        .override_global(global::HISTORY_SHIFT, &history_shift, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RINGS", possible_cpus as u32)
         .map_max_entries("RESCHED", possible_cpus as u32)
         .map_max_entries("WATCHED", watch_blocks)
-        .map_max_entries("SLOTS", layout.all_slots())
-        .map_max_entries("SLOT_MARKS", layout.cpus.max(1) as u32);
+        .map_max_entries("QUEUED", watch_blocks)
+        .map_max_entries("SLOTS", layout.all(layout.slots))
+        .map_max_entries("SLOT_MARKS", layout.all(1))
+        .map_max_entries("HISTORY", layout.all(layout.history))
+        .map_max_entries("HISTORY_MARKS", layout.all(1));
     loader
         .load(OBJECT)
         .map_err(|error| refused_by_kernel("create maps and programs", &error))
+}
+
+/// Of a power of two.
+fn mask_and_shift(count: u64) -> (u64, u64) {
+    let mask = count.max(1) - 1;
+    (mask, u64::from(mask.count_ones()))
 }
 
 fn rings(

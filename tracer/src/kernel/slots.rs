@@ -1,4 +1,4 @@
-//! The slots of switch records, shared with the kernel: read in place, without a system call.
+//! Slots of records, shared with the kernel: read in place, without a system call.
 //!
 //! In: two maps. Out: records as bytes. Never sees an event.
 
@@ -11,7 +11,7 @@ use std::{
 
 use aya::maps::MapData;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use tracer_common::{counters::SlotMarks, record::Switch};
+use tracer_common::counters::SlotMarks;
 
 /// Records read before their slots are given back: each time is a write to a line that the kernel reads.
 const GIVE_BACK: u64 = 256;
@@ -21,6 +21,8 @@ pub struct Slots {
     marks: Mapping,
     /// Programs refer to them by their descriptors until they are loaded.
     _maps: [MapData; 2],
+    /// Of a record.
+    size: usize,
     /// For each CPU, a power of two.
     each: u64,
     /// What is being read: up to here it is there, and from here on it is read.
@@ -38,8 +40,9 @@ struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Slots {
-    /// Of the maps of records and of marks: `each` slots for each of `cpus` CPUs, by number.
-    pub fn map(maps: [MapData; 2], cpus: u64, each: u64) -> io::Result<Slots> {
+    /// Of the maps of records, each of `size` bytes, and of marks: `each` slots for each of `cpus` CPUs, by
+    /// number.
+    pub fn map(maps: [MapData; 2], size: usize, cpus: u64, each: u64) -> io::Result<Slots> {
         let [records, marks] = &maps;
         let (records, marks) = (records.fd().as_fd(), marks.fd().as_fd());
         let length = |size: usize, count: u64| {
@@ -47,17 +50,14 @@ impl Slots {
             Ok::<usize, io::Error>(size * count)
         };
         Ok(Slots {
-            records: Mapping::new(
-                records,
-                length(size_of::<Switch>(), cpus * each)?,
-                ProtFlags::READ,
-            )?,
+            records: Mapping::new(records, length(size, cpus * each)?, ProtFlags::READ)?,
             marks: Mapping::new(
                 marks,
                 length(size_of::<SlotMarks>(), cpus)?,
                 ProtFlags::READ | ProtFlags::WRITE,
             )?,
             _maps: maps,
+            size,
             each,
             head: 0,
             next: 0,
@@ -71,11 +71,16 @@ impl Slots {
 
     /// Begins to read what a CPU has written so far; answers how much that is.
     pub fn begin(&mut self, cpu: u32) -> u64 {
-        let (head, tail) = self.marks_of(cpu);
-        // Pairs with the kernel program's order of writes: what is below the head is whole.
-        let (head, tail) = (head.load(Ordering::Acquire), tail.load(Ordering::Relaxed));
-        (self.head, self.next) = (head, tail);
-        self.head.wrapping_sub(self.next)
+        let [head, tail, from] = self.marks_of(cpu);
+        // Pairs with the kernel program's order of writes: what is below the head is whole, and where to begin
+        // was written before it.
+        let head = head.load(Ordering::Acquire);
+        let next = tail
+            .load(Ordering::Relaxed)
+            .max(from.load(Ordering::Relaxed));
+        // Once all is read, more may have been left out since.
+        (self.head, self.next) = (head, next.min(head));
+        self.head - self.next
     }
 
     /// The next record of that CPU, if there is one.
@@ -84,11 +89,11 @@ impl Slots {
             return None;
         }
         let slot = u64::from(cpu) * self.each + (self.next & (self.each - 1));
-        let at = slot as usize * size_of::<Switch>();
+        let at = slot as usize * self.size;
         let record = self.records.start.wrapping_add(at);
         // SAFETY: inside the mapping, and whole: it is below the head, and the kernel writes there again
         // only when the tail is beyond it.
-        Some(unsafe { std::slice::from_raw_parts(record, size_of::<Switch>()) })
+        Some(unsafe { std::slice::from_raw_parts(record, self.size) })
     }
 
     /// That one was read.
@@ -101,19 +106,20 @@ impl Slots {
 
     /// All that was read is given back.
     pub fn end(&self, cpu: u32) {
-        self.marks_of(cpu).1.store(self.next, Ordering::Release);
+        self.marks_of(cpu)[1].store(self.next, Ordering::Release);
     }
 
-    fn marks_of(&self, cpu: u32) -> (&AtomicU64, &AtomicU64) {
+    fn marks_of(&self, cpu: u32) -> [&AtomicU64; 3] {
         let at = cpu as usize * size_of::<SlotMarks>();
         assert!(at < self.marks.length, "a CPU that was counted");
         let marks: *mut SlotMarks = self.marks.start.wrapping_add(at).cast();
         // SAFETY: inside the mapping, aligned, and shared with the kernel as atomics are.
         unsafe {
-            (
+            [
                 AtomicU64::from_ptr(&raw mut (*marks).head),
                 AtomicU64::from_ptr(&raw mut (*marks).tail),
-            )
+                AtomicU64::from_ptr(&raw mut (*marks).from),
+            ]
         }
     }
 }

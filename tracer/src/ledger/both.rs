@@ -1,22 +1,22 @@
-//! Two ledgers for one stream: the window's and the interval's.
+//! Two sinks for one stream: say, the window's ledger and the interval's.
 //!
 //! In: spans and marks. Out: the same, to both. Must not know: what they do with them.
 
-use super::Ledger;
 use crate::model::{
     Cpu, CpuSwitches, Mark, Slot, Span, SpanSink, Switch, SwitchCount, Timestamp, Waited,
 };
 
-/// Spans for two ledgers at once.
-pub struct Both<'a>(pub &'a mut Ledger, pub &'a mut Ledger);
+/// Spans for two at once.
+pub struct Both<'a, A, B>(pub &'a mut A, pub &'a mut B);
 
-impl SpanSink for Both<'_> {
+impl<A: SpanSink, B: SpanSink> SpanSink for Both<'_, A, B> {
     #[inline]
     fn span(&mut self, span: &Span) {
         self.0.span(span);
         self.1.span(span);
     }
 
+    #[inline]
     fn explained(&mut self, waited: &Waited<'_>) {
         self.0.explained(waited);
         self.1.explained(waited);

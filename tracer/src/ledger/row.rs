@@ -2,10 +2,11 @@
 //!
 //! In: lengths that are cut already. Out: sums. Must not know: the window, names.
 
+use super::causes::Causes;
 use crate::{
     audit::Audit,
     dist::Histogram,
-    model::{Nanos, OffState, Syscall, Timestamp},
+    model::{Charge, Nanos, OffState, Syscall, Timestamp},
     report::{OffCpu, Totals},
 };
 
@@ -19,6 +20,8 @@ pub struct Row {
     pub wait: Histogram,
     pub latency: Histogram,
     pub off_cpu: Vec<OffCpu>,
+    /// What its waits were for; once it has waited.
+    pub causes: Option<Box<Causes>>,
     pub audit: Option<Audit>,
     /// Unknown time since the last switch-out: inside the window and outside of it.
     pub(super) holes: (Nanos, Nanos),
@@ -107,5 +110,9 @@ impl Row {
         self.net_run += run;
         self.healed_run += run;
         self.healed_wait += wait;
+        if wait > Nanos::ZERO {
+            let causes = self.causes.get_or_insert_default();
+            causes.charge(Charge::Unknown, wait);
+        }
     }
 }

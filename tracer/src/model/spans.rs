@@ -199,6 +199,8 @@ pub struct Woken {
     pub kind: WakerKind,
     /// Of [`WakerKind::Thread`].
     pub who: Option<WhoId>,
+    /// It is the woken thread: it had not gone to sleep yet.
+    pub itself: bool,
     pub syscall: Option<Syscall>,
     /// It woke it from another CPU than the one on which it runs now.
     pub cross_cpu: bool,

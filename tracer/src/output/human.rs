@@ -17,6 +17,44 @@ pub fn duration(nanos: Nanos) -> String {
     }
 }
 
+/// A part in the unit and with the digits of its whole, so that the parts add up to what stands before them:
+/// `0.5 ms` of `14.2 ms`. What would vanish there keeps a unit of its own.
+pub fn part(part: Nanos, whole: Nanos) -> String {
+    let shown = duration(whole);
+    let Some((number, unit)) = shown.split_once(' ') else {
+        return duration(part);
+    };
+    let digits = number.split_once('.').map_or(0, |(_, digits)| digits.len());
+    let ns = match unit {
+        "us" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        _ => return duration(part),
+    };
+    let text = format!("{:.digits$} {unit}", part.0 as f64 / ns);
+    if part > Nanos::ZERO && !text.contains(|c: char| ('1'..='9').contains(&c)) {
+        return duration(part);
+    }
+    text
+}
+
+/// As people write it in an option: `5 ms`, `1.5 s`.
+pub fn round_duration(nanos: Nanos) -> String {
+    let shown = duration(nanos);
+    match shown.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            let number = number.trim_end_matches('0').trim_end_matches('.');
+            format!("{number} {unit}")
+        }
+        _ => shown,
+    }
+}
+
+/// In a sentence: `61 %`, `0.4 %`.
+pub fn share(part: u64, whole: u64) -> String {
+    percent(part, whole).replace('%', " %")
+}
+
 /// `950`, `12345`, `123k`, `1.23M`: at most five columns.
 pub fn count(count: u64) -> String {
     const UNITS: [(u64, char); 6] = [
@@ -129,6 +167,30 @@ mod tests {
                 "213503d"
             ]
         );
+    }
+
+    #[test]
+    fn parts_look_like_their_whole() {
+        let of = |whole: u64, parts: &[u64]| -> Vec<String> {
+            let shown = parts.iter().map(|&ns| part(Nanos(ns), Nanos(whole)));
+            shown.collect()
+        };
+        assert_eq!(
+            of(14_200_000, &[9_100_000, 3_000_000, 500_000, 40_000, 0]),
+            ["9.1 ms", "3.0 ms", "0.5 ms", "40.0 us", "0.0 ms"]
+        );
+        assert_eq!(of(5_000_000, &[4_200_000, 4_000]), ["4.20 ms", "4.00 us"]);
+        assert_eq!(of(1_500_000_000, &[900_000_000]), ["0.90 s"]);
+        assert_eq!(of(850, &[400]), ["400 ns"]);
+        assert_eq!(of(130_000_000_000, &[99_000_000_000]), ["99.0 s"]);
+    }
+
+    #[test]
+    fn round_durations_lose_their_zeros() {
+        let shown = [5_000_000, 1_500_000_000, 10_000_000, 120_000_000_000, 250]
+            .map(|ns| round_duration(Nanos(ns)));
+        assert_eq!(shown, ["5 ms", "1.5 s", "10 ms", "2m00s", "250 ns"]);
+        assert_eq!(share(61, 100), "61 %");
     }
 
     #[test]

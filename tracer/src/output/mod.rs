@@ -9,6 +9,7 @@ mod json;
 mod ndjson;
 #[cfg(test)]
 mod sample;
+mod sentence;
 mod syscalls;
 mod text;
 mod words;
@@ -20,7 +21,7 @@ pub use human::{bytes, count, duration};
 pub use syscalls::name as syscall_name;
 
 use crate::host::Host;
-use crate::report::Report;
+use crate::report::{Report, Spike};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -76,6 +77,20 @@ pub fn report(
         Format::Table => text::write(host, report, style, out),
         Format::Json => json::write(host, report, out),
         Format::Ndjson => ndjson::write(host, report, out),
+    }
+}
+
+/// Writes a spike as it ends. The one document of `json` holds it at the end.
+pub fn spike(
+    format: Format,
+    spike: &Spike,
+    style: &Style,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    match format {
+        Format::Table => text::write_spike(spike, style, out),
+        Format::Json => Ok(()),
+        Format::Ndjson => ndjson::write_spike(spike, out),
     }
 }
 

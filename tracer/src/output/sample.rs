@@ -3,10 +3,14 @@
 use crate::host::Host;
 use crate::model::{Comm, Nanos, OffState, Priority, Syscall, Timestamp};
 use crate::report::{
-    CheckedField, Cost, CpuRow, Dist, DistValues, EndReason, Exit, Folded, KernelCounters,
-    KernelSource, Kinds, KnownError, Mismatch, Model, OffCpu, Process, Quality, Report, System,
-    SystemTotals, Target, Thread, Totals, Verdict, Window,
+    ChargeKind, CheckedField, Cost, CpuRow, Dist, DistValues, EndReason, Exit, Folded,
+    KernelCounters, KernelSource, Kinds, KnownError, Mismatch, Model, OffCpu, Process, Quality,
+    Report, System, SystemTotals, Target, Thread, Totals, Verdict, WaitedFor, Window,
 };
+
+mod waits;
+
+pub use waits::{preempted_spike, who};
 
 const MS: u64 = 1_000_000;
 const WINDOW: u64 = 10_000 * MS;
@@ -97,7 +101,7 @@ pub fn valid() -> Report {
     let mut tracer = thread(5000, "tracer", [9 * MS, MS, 9_990 * MS, 0], [100, 0]);
     tracer.own = true;
 
-    Report {
+    let mut report = Report {
         window: Window {
             start: Timestamp(86_400_000_000_000),
             started: Some("2026-03-01T02:14:07.512Z".into()),
@@ -150,7 +154,9 @@ pub fn valid() -> Report {
         },
         processes: vec![api, process(991, vec![backup]), process(5000, vec![tracer])],
         ..Report::default()
-    }
+    };
+    waits::explain(&mut report);
+    report
 }
 
 /// Losses known in number: holes in the time line, totals still right.
@@ -196,6 +202,8 @@ pub fn not_measured() -> Report {
     let mut worker = thread(77, "worker", [100 * MS, 20 * MS, 9_880 * MS, 0], [50, 7]);
     worker.totals = Totals {
         run_steal: None,
+        run_irq: None,
+        run_softirq: None,
         iowait: None,
         wake: None,
         involuntary_yields: None,
@@ -208,6 +216,16 @@ pub fn not_measured() -> Report {
     };
     worker.latency = None;
     worker.kernel = None;
+    worker.waited_for = vec![WaitedFor {
+        kind: ChargeKind::Unknown,
+        who: None,
+        same_process: None,
+        count: 7,
+        ns: worker.totals.wait,
+    }];
+    worker.preempted_by.clear();
+    worker.woken_by.clear();
+    worker.blocked_on.clear();
     worker.off_cpu = vec![OffCpu {
         state: OffState::Sleep,
         syscall: None,
@@ -231,6 +249,8 @@ pub fn not_measured() -> Report {
     };
     report.system = System::default();
     report.processes = vec![process(77, vec![worker])];
+    report.spikes = None;
+    report.insights.clear();
     report
 }
 
@@ -258,15 +278,31 @@ pub fn with_names(names: &[&[u8]]) -> Report {
             [30, 4],
         );
         row.comm = comm(name);
+        if let Some(who) = &mut row.waited_for[0].who {
+            who.comm = row.comm;
+        }
         row
     });
     let mut hostile = process(100, threads.collect());
     hostile.cmdline = Some("evil \u{1b}]0;title\u{7} \u{202e}gnp".into());
     hostile.cgroup = Some("/evil\n/\u{9b}2J".into());
-    Report {
+    let mut report = Report {
         processes: vec![hostile],
         ..valid()
+    };
+    let bad = comm(names[0]);
+    for spike in report
+        .spikes
+        .iter_mut()
+        .flat_map(|spikes| &mut spikes.spikes)
+    {
+        spike.victim.comm = bad;
+        spike.cgroup = Some("/evil\n/\u{9b}2J".into());
     }
+    for insight in &mut report.insights {
+        insight.text = format!("{} is to blame", String::from_utf8_lossy(bad.bytes()));
+    }
+    report
 }
 
 /// The fourth second of the window.
@@ -276,6 +312,8 @@ pub fn interval() -> Report {
     report.window.duration = Nanos(1_000 * MS);
     report.window.end_reason = None;
     report.processes.truncate(1);
+    report.spikes = None;
+    report.insights.clear();
     report
 }
 
@@ -324,6 +362,8 @@ fn thread(tid: u32, name: &str, times: [u64; 4], switches: [u64; 2]) -> Thread {
         lifetime: run + wait + sleep + block,
         run,
         run_steal: Some(Nanos(run.0 / 100)),
+        run_irq: Some(Nanos(run.0 / 500)),
+        run_softirq: Some(Nanos(run.0 / 200)),
         wait,
         sleep,
         block,
@@ -355,7 +395,7 @@ fn thread(tid: u32, name: &str, times: [u64; 4], switches: [u64; 2]) -> Thread {
         ),
         off(OffState::Block, 74, block),
     ];
-    Thread {
+    let mut thread = Thread {
         tid,
         comm: Comm::from(name),
         started_ns: Some(-3_600_000_000_000),
@@ -375,7 +415,9 @@ fn thread(tid: u32, name: &str, times: [u64; 4], switches: [u64; 2]) -> Thread {
             wait,
         }),
         ..Thread::default()
-    }
+    };
+    waits::waits(&mut thread);
+    thread
 }
 
 fn process(pid: u32, threads: Vec<Thread>) -> Process {

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::model::OffState;
-use crate::report::{CheckedField, EndReason, KernelSource, KnownError, Model, Verdict};
+use crate::model::{OffState, WaitCause, WakerKind};
+use crate::report::{
+    ChargeKind, CheckedField, EndReason, KernelSource, KnownError, Model, Verdict,
+};
 
 pub fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
@@ -64,6 +66,42 @@ pub fn off_state(state: OffState) -> &'static str {
         OffState::Sleep => "sleep",
         OffState::Block => "block",
         OffState::Stopped => "stopped",
+    }
+}
+
+pub fn charge(kind: ChargeKind) -> &'static str {
+    match kind {
+        ChargeKind::Thread => "thread",
+        ChargeKind::KernelThread => "kernel_thread",
+        ChargeKind::Irq => "irq",
+        ChargeKind::Softirq => "softirq",
+        ChargeKind::Steal => "steal",
+        ChargeKind::Throttled => "throttled",
+        ChargeKind::Idle => "idle",
+        ChargeKind::OtherCpu => "other_cpu",
+        ChargeKind::Unknown => "unknown",
+    }
+}
+
+/// Not of a thread that woke itself: that is `self`, whatever it is told by.
+pub fn waker(kind: WakerKind) -> &'static str {
+    match kind {
+        WakerKind::Thread => "thread",
+        WakerKind::Irq => "irq",
+        WakerKind::Softirq => "softirq",
+        WakerKind::Timer => "timer",
+        WakerKind::Unknown => "unknown",
+    }
+}
+
+pub fn wait_cause(cause: WaitCause) -> &'static str {
+    match cause {
+        WaitCause::Preempted => "preempted",
+        WaitCause::Yielded => "yielded",
+        WaitCause::Throttled => "throttled",
+        WaitCause::Requeued => "requeued",
+        WaitCause::Woken => "woken",
+        WaitCause::New => "new",
     }
 }
 

@@ -213,6 +213,7 @@ impl Machine {
             },
             max_threads,
             intervals,
+            slower: None,
         }
     }
 

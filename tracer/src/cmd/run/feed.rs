@@ -46,13 +46,14 @@ pub fn watch_target(session: &mut Session, settings: &Settings) -> anyhow::Resul
     Ok(())
 }
 
-/// What each CPU has counted, for the edge `at`, which is now: just before it, as what happens at an edge
+/// What each CPU has counted and kept, for the edge `at`, which is now: just before it, as what happens at an edge
 /// belongs to what follows.
 pub fn push_counts(
-    session: &Session,
+    session: &mut Session,
     pipeline: &mut Pipeline,
     at: Timestamp,
 ) -> anyhow::Result<()> {
+    session.show_history();
     for record in session.cpu_records(at.0 - 1).map_err(Failure::from)? {
         pipeline.push(&record);
     }

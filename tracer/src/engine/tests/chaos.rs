@@ -115,6 +115,7 @@ fn survives(noise: &[Noise], begin: usize, few: usize) -> Result<(), TestCaseErr
     let mut pipeline = Pipeline::new(Settings {
         max_threads: few,
         intervals: true,
+        slower: None,
         ..settings(&Toy::new(3))
     });
     let sane = !noise.iter().any(is_edge);

@@ -34,6 +34,8 @@ pub fn identity_holds(report: &Report) -> Result<(), TestCaseError> {
         let off: u64 = thread.off_cpu.iter().map(|row| row.ns.0).sum();
         let totals = &thread.totals;
         prop_assert_eq!(off, (totals.sleep + totals.block + totals.stopped).0);
+        let waited: u64 = thread.waited_for.iter().map(|row| row.ns.0).sum();
+        prop_assert_eq!(waited, totals.wait.0, "{:?}", thread);
     }
     Ok(())
 }
@@ -55,6 +57,8 @@ fn agrees(run: &Run, exact: bool) -> Result<(), TestCaseError> {
         );
         let mut truth = run.truth(id);
         truth.run_steal = thread.totals.run_steal;
+        truth.run_irq = thread.totals.run_irq;
+        truth.run_softirq = thread.totals.run_softirq;
         truth.wait_uncounted = thread.totals.wait_uncounted;
         prop_assert_eq!(
             thread.totals,

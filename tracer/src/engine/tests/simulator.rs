@@ -437,6 +437,7 @@ pub fn settings(toy: &Toy) -> Settings {
         },
         max_threads: 10_000,
         intervals: false,
+        slower: None,
     }
 }
 

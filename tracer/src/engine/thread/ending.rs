@@ -3,10 +3,10 @@
 //! In: an entry of the task iterator, the end of the window. Out: checks, holes, open spans. Must not
 //! know: other threads, processes.
 
-use super::{LastLook, State, Thread};
+use super::{LastLook, State, Story, Thread};
 use crate::model::{
-    CheckSource, ClockGap, Counters, Doing, Mark, Nanos, Posture, Span, SpanSink, ThreadInfo,
-    Timestamp, Wait, WaitBegan,
+    CheckSource, ClockGap, Counters, Doing, Mark, Nanos, Posture, Slept, Span, SpanSink,
+    ThreadInfo, Timestamp, Wait, WaitBegan, WaitCause,
 };
 
 impl Thread {
@@ -168,29 +168,27 @@ impl Thread {
     }
 
     /// The stream ends at `at`: the open state becomes a span. Answers the switch-outs that the
-    /// iterator saw and the stream did not.
-    pub fn finish(&mut self, at: Timestamp, sink: &mut impl SpanSink) -> u64 {
+    /// iterator saw and the stream did not, and the wait that goes on.
+    pub fn finish(&mut self, at: Timestamp, sink: &mut impl SpanSink) -> (u64, Option<Story>) {
         let due = self.take_due(|_| true);
         let (Some(due), Some(since)) = (due, self.since()) else {
-            self.open_spans(at, sink);
-            return 0;
+            return (0, self.open_spans(at, sink));
         };
         if self.seq().is_some_and(|seq| due.seq() <= seq) {
             // It came back since, which told of the same switches.
             self.catch_up(at, due, sink);
-            self.open_spans(at, sink);
-            return 0;
+            return (0, self.open_spans(at, sink));
         }
         self.hole(since, at, sink);
         self.heal(at, due, sink);
         let lost = self.catch_up(at, due, sink);
         self.check(at, due, CheckSource::Snapshot, sink);
         self.state = State::Unknown { since: at };
-        lost
+        (lost, None)
     }
 
-    /// The open state up to `at`, as far as it can be told before it closes.
-    pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
+    /// The open state up to `at`, as far as it can be told before it closes. Answers the wait that goes on.
+    pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) -> Option<Story> {
         let span = |from, to, doing| Span {
             slot: self.slot,
             from,
@@ -199,7 +197,7 @@ impl Thread {
             open: true,
         };
         match self.state {
-            State::Unborn | State::Dead => {}
+            State::Unborn | State::Dead => None,
             State::Running {
                 since, steal, lag, ..
             } => {
@@ -220,10 +218,22 @@ impl Thread {
                         gap: ClockGap::default(),
                     },
                 ));
+                None
             }
-            State::Runnable { since, began, .. } => {
+            State::Runnable {
+                since,
+                began,
+                cause,
+                resched,
+                ..
+            } => {
                 let wait = Wait::stamped(began, at.since(since));
                 sink.span(&span(since, at, Doing::Wait(wait)));
+                Some(Story {
+                    open: true,
+                    resched,
+                    ..Story::of(since, at, cause)
+                })
             }
             State::Off {
                 since,
@@ -246,12 +256,24 @@ impl Thread {
                         wake: None,
                     },
                 ));
-                if woken.is_some() {
-                    let wait = Wait::stamped(WaitBegan::Woken, at.since(until));
-                    sink.span(&span(until, at, Doing::Wait(wait)));
-                }
+                let waking = woken?;
+                let wait = Wait::stamped(WaitBegan::Woken, at.since(until));
+                sink.span(&span(until, at, Doing::Wait(wait)));
+                Some(Story {
+                    open: true,
+                    waking: Some((waking, self.waker)),
+                    slept: Some(Slept {
+                        state,
+                        syscall,
+                        from: since,
+                    }),
+                    ..Story::of(until, at, WaitCause::Woken)
+                })
             }
-            State::Unknown { since } => sink.span(&span(since, at, Doing::Unknown)),
+            State::Unknown { since } => {
+                sink.span(&span(since, at, Doing::Unknown));
+                None
+            }
         }
     }
 }

@@ -3,10 +3,10 @@
 //! In: a switch. Out: spans, marks, and how many switches before it were lost. Must not know: other
 //! threads, processes, windows.
 
-use super::{Departure, Oddities, State, Thread, gap};
+use super::{Departure, Oddities, State, Story, Thread, gap};
 use crate::model::{
-    CheckSource, ClockGap, Counters, Cpu, Doing, Mark, Nanos, SpanSink, Switch, SwitchOut,
-    Timestamp, WaitBegan,
+    CheckSource, ClockGap, Counters, Cpu, Doing, Interrupts, Mark, Nanos, SpanSink, Switch,
+    SwitchOut, Timestamp, WaitBegan, WaitCause,
 };
 
 impl Thread {
@@ -20,14 +20,14 @@ impl Thread {
         now: Counters,
         quality: &mut Oddities,
         sink: &mut impl SpanSink,
-    ) {
+    ) -> Option<Story> {
         quality.rebuilt_switch_ins += 1;
         let run = (now.sum_exec - then.sum_exec - self.run_since).min(at.since(since));
         let entered = at.before(run);
         let credit = now.run_delay - then.run_delay - self.credit_since;
         // Woken after that is a wake-up for later.
         self.last_waking = self.last_waking.filter(|&waking| waking <= entered);
-        self.back_on_cpu(entered, None, credit, quality, sink);
+        let story = self.back_on_cpu(entered, None, credit, quality, sink);
         self.open_start = false;
         self.close(
             entered,
@@ -42,6 +42,7 @@ impl Thread {
             sink,
         );
         self.run_since += run;
+        story
     }
 
     /// Switched out. The counters make good what a hole hid.
@@ -49,7 +50,7 @@ impl Thread {
         &mut self,
         at: Timestamp,
         cpu: Cpu,
-        switch: &Switch,
+        (switch, yielded): (&Switch, bool),
         quality: &mut Oddities,
         sink: &mut impl SpanSink,
     ) -> Departure {
@@ -64,6 +65,7 @@ impl Thread {
                 cpu: on,
                 steal,
                 lag,
+                interrupts,
                 clock,
             } if on == cpu && departure.lost == 0 => {
                 let lag = (switch.clock_lag - lag).min(at.since(since));
@@ -74,25 +76,23 @@ impl Thread {
                 };
                 self.run_since += at.since(since) - lag;
                 let gap = gap((since, clock), (at, Some(switch.rq_clock)));
-                self.close(
-                    since,
-                    at,
-                    Doing::Run {
-                        steal,
-                        lag,
-                        irq: Nanos::ZERO,
-                        softirq: Nanos::ZERO,
-                        gap,
-                    },
-                    sink,
-                );
+                let Interrupts { irq, softirq } =
+                    interrupted(at.since(since), interrupts, switch.interrupts);
+                let doing = Doing::Run {
+                    steal,
+                    lag,
+                    irq,
+                    softirq,
+                    gap,
+                };
+                self.close(since, at, doing, sink);
             }
             State::Off { since, .. } | State::Runnable { since, .. }
                 if departure.lost == 0
                     && self.lost_ahead == 0
                     && let Some(then) = self.counters =>
             {
-                self.rebuild_switch_in(at, since, then, now, quality, sink);
+                departure.wait = self.rebuild_switch_in(at, since, then, now, quality, sink);
             }
             State::Unborn => {
                 sink.mark(self.slot, at, &Mark::Born);
@@ -117,10 +117,13 @@ impl Thread {
         self.base_in_wait = false;
         self.base_unborn = false;
         self.open_start = false;
+        self.moves.clear();
         self.state = match switch.out {
             SwitchOut::Runnable => State::Runnable {
                 since: at,
                 began: WaitBegan::Involuntary,
+                cause: cause(switch, yielded),
+                resched: switch.resched,
                 stamped: switch.stamped,
                 clock: Some(switch.rq_clock),
             },
@@ -162,6 +165,7 @@ impl Thread {
                 }),
                 voluntary: u64::from(blocked),
                 involuntary: u64::from(!blocked),
+                wait: None,
             };
         };
         let voluntary = now.nvcsw.saturating_sub(then.nvcsw);
@@ -171,6 +175,7 @@ impl Thread {
             lost,
             voluntary,
             involuntary,
+            wait: None,
         }
     }
 
@@ -195,5 +200,26 @@ impl Thread {
             doubtful,
         };
         sink.mark(self.slot, at, &heal);
+    }
+}
+
+/// What interrupts took of a stretch.
+fn interrupted(length: Nanos, then: Option<Interrupts>, now: Interrupts) -> Interrupts {
+    let then = then.unwrap_or(now);
+    let irq = (now.irq - then.irq).min(length);
+    let softirq = (now.softirq - then.softirq).min(length - irq);
+    Interrupts { irq, softirq }
+}
+
+/// Why a thread that can go on does not.
+fn cause(switch: &Switch, yielded: bool) -> WaitCause {
+    if switch.throttled {
+        WaitCause::Throttled
+    } else if yielded {
+        WaitCause::Yielded
+    } else if switch.requeued {
+        WaitCause::Requeued
+    } else {
+        WaitCause::Preempted
     }
 }

@@ -1,9 +1,11 @@
 //! The report as JSON. The private structs here are the schema: a key that is `null` was not measured,
-//! a key that is absent is not built yet.
+//! a key that is absent was not asked for, or is not built yet.
 
 mod head;
 mod rows;
 mod safe;
+mod spikes;
+mod waits;
 
 use std::io;
 
@@ -12,7 +14,7 @@ use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
 
 use self::safe::Safe;
 use crate::host::Host;
-use crate::report::Report;
+use crate::report::{Report, Spike};
 
 const SCHEMA: &str = "tracer.report.v1";
 
@@ -32,11 +34,16 @@ pub fn write_line(
     report: &Report,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let line = Line {
-        kind,
-        document: Document::new(host, report),
-    };
-    line.serialize(&mut Serializer::with_formatter(
+    line(kind, Document::new(host, report), out)
+}
+
+/// A spike as it ends, on a line of its own.
+pub fn write_spike(spike: &Spike, out: &mut dyn io::Write) -> io::Result<()> {
+    line("spike", spikes::spike(spike), out)
+}
+
+fn line(kind: &str, object: impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    Line { kind, object }.serialize(&mut Serializer::with_formatter(
         &mut *out,
         Safe(CompactFormatter),
     ))?;
@@ -44,11 +51,11 @@ pub fn write_line(
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, T> {
     #[serde(rename = "type")]
     kind: &'a str,
     #[serde(flatten)]
-    document: Document<'a>,
+    object: T,
 }
 
 #[derive(Serialize)]
@@ -65,6 +72,10 @@ struct Document<'a> {
     cost: head::Cost<'a>,
     system: head::System,
     processes: Vec<rows::Process<'a>>,
+    #[serde(flatten)]
+    spikes: Option<spikes::Spikes<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    insights: Option<Vec<spikes::Insight<'a>>>,
 }
 
 impl<'a> Document<'a> {
@@ -84,6 +95,8 @@ impl<'a> Document<'a> {
                 .iter()
                 .map(|process| rows::process(process, &host.arch))
                 .collect(),
+            spikes: report.spikes.as_ref().map(spikes::spikes),
+            insights: spikes::insights(report),
         }
     }
 }
@@ -114,6 +127,33 @@ mod tests {
     #[test]
     fn an_empty_report() {
         insta::assert_snapshot!("json_empty", document(&Report::default()));
+    }
+
+    #[test]
+    fn what_was_waited_for_adds_up_to_the_waits() {
+        let reports = [
+            sample::valid(),
+            sample::not_measured(),
+            sample::crowd(),
+            sample::hostile(),
+        ];
+        let mut waits = 0;
+        for report in &reports {
+            let report: serde_json::Value =
+                serde_json::from_str(&document(report)).expect("valid JSON");
+            let rows = |value: &serde_json::Value, key: &str| {
+                value[key].as_array().cloned().unwrap_or_default()
+            };
+            let threads = rows(&report, "processes");
+            let threads = threads.iter().flat_map(|process| rows(process, "threads"));
+            for row in threads.chain(rows(&report, "spikes")) {
+                let shares = rows(&row, "waited_for");
+                let sum: u64 = shares.iter().filter_map(|share| share["ns"].as_u64()).sum();
+                assert_eq!(row["wait_ns"], sum, "{row}");
+                waits += u64::from(sum > 0);
+            }
+        }
+        assert!(waits > 80, "{waits}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::head::{Kinds, kinds};
+use super::waits;
 use crate::model::Nanos;
 use crate::output::{escape, syscalls, words};
 use crate::report;
@@ -58,6 +59,8 @@ struct Totals {
     lifetime_ns: u64,
     run_ns: u64,
     run_steal_ns: Option<u64>,
+    run_irq_ns: Option<u64>,
+    run_softirq_ns: Option<u64>,
     wait_ns: u64,
     wait_uncounted_ns: u64,
     sleep_ns: u64,
@@ -85,6 +88,8 @@ fn totals(totals: &report::Totals) -> Totals {
         lifetime_ns: totals.lifetime.0,
         run_ns: totals.run.0,
         run_steal_ns: known(totals.run_steal),
+        run_irq_ns: known(totals.run_irq),
+        run_softirq_ns: known(totals.run_softirq),
         wait_ns: totals.wait.0,
         wait_uncounted_ns: totals.wait_uncounted.0,
         sleep_ns: totals.sleep.0,
@@ -123,7 +128,11 @@ struct Thread<'a> {
     run_slice: Dist,
     wait: Dist,
     latency: Option<Dist>,
+    waited_for: Vec<waits::WaitedFor<'a>>,
+    preempted_by: Vec<waits::PreemptedBy<'a>>,
     off_cpu: Vec<OffCpu>,
+    woken_by: Vec<waits::WokenBy<'a>>,
+    blocked_on: Vec<waits::BlockedOn<'a>>,
     lost_switches: u64,
     covered: Covered,
     kernel: Option<Kernel>,
@@ -150,10 +159,22 @@ fn thread<'a>(thread: &'a report::Thread, arch: &str) -> Thread<'a> {
         run_slice: dist(&thread.run_slice),
         wait: dist(&thread.wait),
         latency: thread.latency.as_ref().map(dist),
+        waited_for: thread.waited_for.iter().map(waits::waited_for).collect(),
+        preempted_by: thread
+            .preempted_by
+            .iter()
+            .map(waits::preempted_by)
+            .collect(),
         off_cpu: thread
             .off_cpu
             .iter()
             .map(|row| off_cpu(row, arch))
+            .collect(),
+        woken_by: thread.woken_by.iter().map(waits::woken_by).collect(),
+        blocked_on: thread
+            .blocked_on
+            .iter()
+            .map(|row| waits::blocked_on(row, arch))
             .collect(),
         lost_switches: thread.covered.lost_switches,
         covered: covered(thread),
@@ -228,7 +249,7 @@ fn kernel(counters: &report::KernelCounters) -> Kernel {
 }
 
 #[derive(Serialize)]
-struct Dist {
+pub struct Dist {
     count: u64,
     clipped: u64,
     sum_ns: u64,
@@ -241,7 +262,7 @@ struct Dist {
     max_at_ns: Option<u64>,
 }
 
-fn dist(dist: &report::Dist) -> Dist {
+pub fn dist(dist: &report::Dist) -> Dist {
     let value =
         |pick: fn(&report::DistValues) -> Nanos| dist.values.as_ref().map(|values| pick(values).0);
     Dist {

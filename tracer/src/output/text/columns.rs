@@ -84,6 +84,8 @@ pub const COLUMNS: &[Column] = &[
         human::count(row.totals.address_space_changes)
     }),
     Column::new("STEAL", 7, 12, |row| known_time(row.totals.run_steal)),
+    Column::new("IRQ", 7, 13, |row| known_time(row.totals.run_irq)),
+    Column::new("SOFTIRQ", 7, 13, |row| known_time(row.totals.run_softirq)),
     Column::new("PRIO", 8, 9, |row| {
         row.thread.map(priority).unwrap_or_default()
     })

@@ -296,7 +296,8 @@ pub fn busy(cpus: &[CpuRow]) -> Option<String> {
     (all > Nanos::ZERO).then(|| human::percent(busy.0, all.0))
 }
 
-fn paragraph(
+/// A label in the margin, and a text beside it.
+pub fn paragraph(
     label: &str,
     ink: Ink,
     text: &str,
@@ -313,10 +314,11 @@ fn paragraph(
     Ok(())
 }
 
-/// Breaks at spaces; a word longer than the line is cut.
+/// Breaks at spaces, but not between a number and its unit; a word longer than the line is cut.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for word in words_with_units(text) {
+        let word = word.as_str();
         let line = lines.last_mut().expect("there is always a last line");
         if line.is_empty() {
             line.push_str(&cut(word, width));
@@ -328,6 +330,23 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+fn words_with_units(text: &str) -> Vec<String> {
+    const UNITS: [&str; 10] = ["%", "ns", "us", "ms", "s", "B", "KiB", "MiB", "GiB", "CPUs"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let unit = word.trim_end_matches([',', ';', ':', ')']);
+        let ends_in_digit = |word: &&mut String| word.ends_with(|c: char| c.is_ascii_digit());
+        match words.last_mut().filter(ends_in_digit) {
+            Some(number) if UNITS.contains(&unit) => {
+                number.push(' ');
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
 }
 
 /// The word has no escapes left to cut in half that would do harm: a cut escape is only text.

@@ -5,13 +5,19 @@ mod head;
 mod interval;
 mod paint;
 mod rows;
+mod spikes;
 mod table;
+mod waits;
 
 use std::io;
 
 use super::Style;
 use crate::host::Host;
-use crate::report::Report;
+use crate::report::{Report, Spike};
+
+pub fn write_spike(spike: &Spike, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
+    spikes::write_one(spike, style, out)
+}
 
 pub fn write(
     host: &Host,
@@ -45,7 +51,20 @@ fn whole(host: &Host, report: &Report, style: &Style, out: &mut dyn io::Write) -
     let key = format!("(n): threads of a process.{own} Columns: README.md, \"Columns\".");
     head::wrap(&key, style.width)
         .iter()
-        .try_for_each(|line| writeln!(out, "{line}"))
+        .try_for_each(|line| writeln!(out, "{line}"))?;
+    let mut section = |write: &dyn Fn(&mut dyn io::Write) -> io::Result<()>| {
+        let mut text = Vec::new();
+        write(&mut text)?;
+        if !text.is_empty() {
+            writeln!(out)?;
+        }
+        out.write_all(&text)
+    };
+    section(&|out| waits::write(&host.arch, report, style, out))?;
+    if let Some(spikes) = &report.spikes {
+        section(&|out| spikes::write(spikes, style, out))?;
+    }
+    section(&|out| spikes::write_insights(report, style, out))
 }
 
 #[cfg(test)]
@@ -138,6 +157,20 @@ mod tests {
             "text_colour",
             render(&sample::invalid(), style).replace('\x1b', "ESC")
         );
+    }
+
+    #[test]
+    fn a_spike_has_a_line_of_its_own() {
+        let style = Style {
+            width: 80,
+            colour: false,
+            cmdline: false,
+        };
+        let mut out = Vec::new();
+        for spike in sample::valid().spikes.expect("asked for").spikes {
+            write_spike(&spike, &style, &mut out).expect("write to memory");
+        }
+        insta::assert_snapshot!("text_spike", String::from_utf8(out).expect("text"));
     }
 
     #[test]

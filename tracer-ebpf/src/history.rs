@@ -1,0 +1,265 @@
+//! Who had each CPU while watched threads waited: kept in memory that the collector shares, and shown to it
+//! only where one of them had waited.
+//!
+//! Whether anybody watched waits at all is one number for the machine: where nobody does, a switch of others
+//! costs no more than looking at it. While somebody does, each switch of others leaves an entry on its CPU. The
+//! newest entries of each CPU stay; when a watched thread comes to a CPU, or is taken from its run queue, the
+//! entries since its wait began are shown, by moving a mark.
+
+use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use tracer_common::{
+    counters::{Probe, SlotMarks},
+    record::{Header, Left, kind, who_flags},
+    settings::feature,
+};
+
+use crate::{
+    emit::{counters, tell},
+    maps::{HISTORY, HISTORY_MARKS, QUEUED, WAITING},
+    settings::{HISTORY_MASK, HISTORY_SHIFT, has},
+    task::{RunQueue, Task},
+    watch,
+};
+
+/// In [`QUEUED`]: the thread was left on a run queue, and is counted.
+const COUNTED: u8 = 1;
+/// The thread is not watched, and the stream has told who it is.
+const NAMED: u8 = 2;
+
+/// Whether a watched thread waits somewhere: never a wrong no. It is said before the thread is on a run queue,
+/// whose lock every switch of that CPU takes after.
+#[inline(always)]
+pub fn is_wanted() -> bool {
+    has(feature::NARROW)
+        && waiting().is_some_and(|waiting| {
+            // SAFETY: a number of the map.
+            unsafe { (&raw const *waiting).cast::<u64>().read_volatile() != 0 }
+        })
+}
+
+/// A watched thread is left on a run queue.
+#[inline(always)]
+pub fn queued(tid: u32) {
+    if has(feature::NARROW)
+        && let Some(place) = watch::byte(&QUEUED, tid)
+    {
+        // SAFETY: a byte of the map. Only who holds the lock of its run queue writes that of a watched thread.
+        unsafe {
+            if place.read_volatile() != COUNTED {
+                place.write_volatile(COUNTED);
+                one_more();
+            }
+        }
+    }
+}
+
+/// It is on a CPU again.
+#[inline(always)]
+pub fn unqueued(tid: u32) {
+    if has(feature::NARROW)
+        && let Some(place) = watch::byte(&QUEUED, tid)
+    {
+        // SAFETY: as above.
+        unsafe {
+            if place.read_volatile() == COUNTED {
+                place.write_volatile(0);
+                one_less();
+            }
+        }
+    }
+}
+
+/// Whether this is the first time that somebody asks who this thread is, which is not watched.
+#[inline(always)]
+pub fn is_unnamed(tid: u32) -> bool {
+    let Some(place) = watch::byte(&QUEUED, tid) else {
+        return false;
+    };
+    // SAFETY: a byte of the map. Two may ask at once, and then it is told twice.
+    unsafe {
+        let unnamed = place.read_volatile() == 0;
+        if unnamed {
+            place.write_volatile(NAMED);
+        }
+        unnamed
+    }
+}
+
+/// At a birth: whoever had this number before, this one is on no run queue, and nobody knows its name.
+#[inline(always)]
+pub fn forget(tid: u32) {
+    unqueued(tid);
+    if has(feature::NARROW)
+        && let Some(place) = watch::byte(&QUEUED, tid)
+    {
+        // SAFETY: a byte of the map.
+        unsafe { place.write_volatile(0) };
+    }
+}
+
+/// A wake-up of a watched thread was noted.
+#[inline(always)]
+pub fn one_more() {
+    if has(feature::NARROW)
+        && let Some(waiting) = waiting()
+    {
+        waiting.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The note was taken.
+#[inline(always)]
+pub fn one_less() {
+    if has(feature::NARROW)
+        && let Some(waiting) = waiting()
+    {
+        waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[inline(always)]
+fn waiting() -> Option<&'static AtomicU64> {
+    // SAFETY: a number of the map, which all CPUs change as one that is atomic.
+    WAITING
+        .get_ptr_mut(0)
+        .map(|waiting| unsafe { AtomicU64::from_ptr(waiting) })
+}
+
+/// `prev`, who is not watched, leaves this CPU; or `stays`, and had it up to now.
+#[inline(always)]
+pub fn left(
+    at_ns: u64,
+    prev: Task,
+    queue: RunQueue,
+    (irq_ns, softirq_ns): (u64, u64),
+    stays: bool,
+) {
+    let fill = |record: &mut Left| {
+        record.tid = prev.tid();
+        record.tgid = prev.tgid();
+        record.comm = prev.comm();
+        record.priority = prev.priority();
+        record.reserved = 0;
+        record.steal_ns = queue.steal();
+        record.irq_ns = irq_ns;
+        record.softirq_ns = softirq_ns;
+        let mut flags = if stays { who_flags::STAYS } else { 0 };
+        if prev.is_kernel_thread() {
+            flags |= who_flags::KERNEL_THREAD;
+        }
+        if prev.is_own() {
+            flags |= who_flags::OWN;
+        }
+        flags
+    };
+    if !has(feature::SLOTS) {
+        // Without shared memory all of them are told.
+        if let Some(counters) = counters(Probe::Switch) {
+            tell(counters, at_ns, Probe::Switch, kind::LEFT, fill);
+        }
+        return;
+    }
+    // SAFETY: a helper without preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(marks) = HISTORY_MARKS.get_ptr_mut(cpu) else {
+        return;
+    };
+    // SAFETY: a value of the map. Of it the collector writes only the tail.
+    let marks = unsafe { &mut *marks };
+    let mask = HISTORY_MASK.load();
+    let next = marks.next;
+    // Shown and not yet read: it must not be written over.
+    let unread_from = if marks.from > tail(marks) {
+        marks.from
+    } else {
+        tail(marks)
+    };
+    if marks.head > unread_from && next.wrapping_sub(unread_from) > mask {
+        marks.gap = 1;
+        marks.lost = marks.lost.wrapping_add(1);
+        return;
+    }
+    let Some(entry) = entry(cpu, next) else {
+        return;
+    };
+    // SAFETY: see `entry`; the collector reads only what is shown.
+    let record = unsafe { &mut *entry };
+    let mut flags = fill(record);
+    if marks.gap != 0 {
+        marks.gap = 0;
+        flags |= who_flags::GAP;
+    }
+    record.header = Header {
+        at_ns,
+        kind: kind::LEFT,
+        len: size_of::<Left>() as u16,
+        cpu: cpu as u16,
+        flags,
+    };
+    marks.next = next.wrapping_add(1);
+}
+
+/// A watched thread waited on this CPU since `since_ns`, or before: what happened there meanwhile is shown. The
+/// lock of its run queue is held, so that nobody writes there.
+#[inline(always)]
+pub fn show(cpu: u32, since_ns: u64) {
+    if !has(feature::NARROW) || !has(feature::SLOTS) {
+        return;
+    }
+    let Some(marks) = HISTORY_MARKS.get_ptr_mut(cpu) else {
+        return;
+    };
+    // SAFETY: as in `left`.
+    let marks = unsafe { &mut *marks };
+    let (next, head) = (marks.next, marks.head);
+    if next == head {
+        return;
+    }
+    if tail(marks) >= head {
+        // All that was shown is read, and what is too old need not be: roughly, by eights.
+        let mut from = head;
+        let oldest = next.saturating_sub(HISTORY_MASK.load() + 1);
+        if from < oldest {
+            from = oldest;
+        }
+        let mut back = 1;
+        while back <= FURTHEST {
+            let place = next.wrapping_sub(back);
+            if back > next || place <= from {
+                break;
+            }
+            let Some(entry) = entry(cpu, place) else {
+                return;
+            };
+            // SAFETY: see `entry`.
+            if unsafe { (&raw const (*entry).header.at_ns).read_volatile() } <= since_ns {
+                from = place;
+                break;
+            }
+            back <<= 3;
+        }
+        // SAFETY: a field of a value of the map.
+        unsafe { (&raw mut marks.from).write_volatile(from) };
+    }
+    // What is shown is whole, and begins where it says, before it is shown: see `feature::SLOTS`.
+    compiler_fence(Ordering::Release);
+    // SAFETY: as above.
+    unsafe { (&raw mut marks.head).write_volatile(next) };
+}
+
+/// 8^5: more than the largest history holds.
+const FURTHEST: u64 = 1 << 15;
+
+#[inline(always)]
+fn tail(marks: &SlotMarks) -> u64 {
+    // SAFETY: a field of a value of the map; the collector writes it.
+    unsafe { (&raw const marks.tail).read_volatile() }
+}
+
+#[inline(always)]
+fn entry(cpu: u32, number: u64) -> Option<*mut Left> {
+    let place = (u64::from(cpu) << HISTORY_SHIFT.load()) | (number & HISTORY_MASK.load());
+    HISTORY.get_ptr_mut(place as u32)
+}

@@ -1,0 +1,337 @@
+//! Who had each CPU, back to the beginning of the longest waits; what a wait was for.
+//!
+//! In: who left a CPU when, and what interrupts and the hypervisor took meanwhile. Out: a wait in pieces
+//! that follow each other from its beginning to its end. Must not know: who waits.
+
+use std::collections::VecDeque;
+
+use crate::{
+    audit::share,
+    model::{Charge, Cpu, Interrupts, Nanos, Piece, Timestamp, WhoId},
+};
+
+/// Stretches kept of all CPUs together, and of one at least and at most.
+const ALL: usize = 1 << 15;
+const LEAST: usize = 1 << 10;
+const MOST: usize = 1 << 14;
+
+/// Somebody had the CPU until then. It begins where the one before it ended.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    until: Timestamp,
+    charge: Charge,
+    taken: Sums,
+}
+
+/// Cumulative for a CPU; only differences count, and those are short: low halves are enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    irq: u32,
+    softirq: u32,
+    steal: u32,
+}
+
+/// Cumulative for a CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken {
+    pub steal: Nanos,
+    pub interrupts: Interrupts,
+}
+
+impl From<Taken> for Sums {
+    fn from(taken: Taken) -> Sums {
+        Sums {
+            irq: taken.interrupts.irq.0 as u32,
+            softirq: taken.interrupts.softirq.0 as u32,
+            steal: taken.steal.0 as u32,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    /// By their ends.
+    stretches: VecDeque<Stretch>,
+    /// Nothing is known of what was before, and these were the sums then.
+    forgotten: (Timestamp, Sums),
+    /// Who came last.
+    now: Option<Charge>,
+}
+
+#[derive(Debug)]
+pub struct History {
+    places: Vec<Place>,
+    keep: usize,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History::new(1)
+    }
+}
+
+impl History {
+    pub fn new(cpus: usize) -> History {
+        History {
+            places: Vec::new(),
+            keep: (ALL / cpus.max(1)).clamp(LEAST, MOST),
+        }
+    }
+
+    /// `charge` had this CPU until then. What others left is told when it turns out to matter, later than what
+    /// came after it: an end more makes two stretches of one.
+    pub fn left(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: Taken) {
+        self.put(cpu, at, charge, |_| taken.into());
+    }
+
+    /// Who had this CPU until then cannot be told.
+    pub fn lost(&mut self, cpu: Cpu, at: Timestamp) {
+        self.put(cpu, at, Charge::Unknown, |before| before);
+        self.place(cpu).now = None;
+    }
+
+    fn put(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: impl Fn(Sums) -> Sums) {
+        let keep = self.keep;
+        let place = self.place(cpu);
+        let later = |stretches: &VecDeque<Stretch>| match stretches.back() {
+            Some(last) if last.until >= at => {
+                stretches.partition_point(|stretch| stretch.until < at)
+            }
+            _ => stretches.len(),
+        };
+        let index = later(&place.stretches);
+        // What two records tell of one switch is one end; and what is forgotten is.
+        let known = place.stretches.get(index).map(|stretch| stretch.until);
+        if known == Some(at) || (index == 0 && at <= place.forgotten.0) {
+            return;
+        }
+        let before = match index.checked_sub(1) {
+            Some(before) => place.stretches[before].taken,
+            None => place.forgotten.1,
+        };
+        let taken = taken(before);
+        if place.stretches.is_empty() {
+            // What was taken before the first end is nobody's.
+            place.forgotten.1 = taken;
+        }
+        let stretch = Stretch {
+            until: at,
+            charge,
+            taken,
+        };
+        place.stretches.insert(index, stretch);
+        if place.stretches.len() > keep
+            && let Some(oldest) = place.stretches.pop_front()
+        {
+            place.forgotten = (oldest.until, oldest.taken);
+        }
+    }
+
+    /// From now on this one has it.
+    pub fn entered(&mut self, cpu: Cpu, charge: Charge) {
+        self.place(cpu).now = Some(charge);
+    }
+
+    /// What a wait on this CPU was for, from the last piece on, up to `to`.
+    pub fn explain(&self, cpu: Cpu, from: Timestamp, to: Timestamp, pieces: &mut Vec<Piece>) {
+        if from >= to {
+            return;
+        }
+        let Some(place) = self.places.get(usize::from(cpu.0)) else {
+            return put(pieces, to, Charge::Unknown);
+        };
+        let stretches = &place.stretches;
+        // Most waits are short.
+        let mut first = stretches.len();
+        while first > 0 && stretches[first - 1].until > from {
+            first -= 1;
+        }
+        let before = first.checked_sub(1).and_then(|index| stretches.get(index));
+        let mut began = before.map_or(place.forgotten, |before| (before.until, before.taken));
+        let mut at = from;
+        if at < began.0 {
+            at = began.0.min(to);
+            put(pieces, at, Charge::Unknown);
+        }
+        for stretch in stretches.range(first..) {
+            let end = stretch.until.min(to);
+            if at < end {
+                stretch.split(began, at, end, pieces);
+                at = end;
+            }
+            if at == to {
+                return;
+            }
+            began = (stretch.until, stretch.taken);
+        }
+        put(pieces, to, place.now.unwrap_or(Charge::Unknown));
+    }
+
+    /// Everybody who is referred to.
+    pub fn names(&self) -> impl Iterator<Item = WhoId> {
+        self.places.iter().flat_map(|place| {
+            let charges = place.stretches.iter().map(|stretch| stretch.charge);
+            charges.chain(place.now).filter_map(|charge| match charge {
+                Charge::Who(who) => Some(who),
+                _ => None,
+            })
+        })
+    }
+
+    fn place(&mut self, cpu: Cpu) -> &mut Place {
+        let index = usize::from(cpu.0);
+        if index >= self.places.len() {
+            self.places.resize_with(index + 1, Place::default);
+        }
+        &mut self.places[index]
+    }
+}
+
+impl Stretch {
+    /// The part from `from` to `to`. Nobody knows where in the stretch the interrupts were: each part has its
+    /// share of them.
+    fn split(
+        &self,
+        (began, then): (Timestamp, Sums),
+        from: Timestamp,
+        to: Timestamp,
+        pieces: &mut Vec<Piece>,
+    ) {
+        if self.taken == then || self.charge == Charge::Unknown {
+            return put(pieces, to, self.charge);
+        }
+        let (length, all) = (to.since(from), self.until.since(began));
+        let mut left = length;
+        let mut take = |now: u32, then: u32| {
+            let part = Nanos(now.wrapping_sub(then).into()).min(all);
+            let part = share(part, length, all).min(left);
+            left = left - part;
+            part
+        };
+        let parts = [
+            (Charge::Irq, take(self.taken.irq, then.irq)),
+            (Charge::Softirq, take(self.taken.softirq, then.softirq)),
+            (Charge::Steal, take(self.taken.steal, then.steal)),
+        ];
+        let mut at = Timestamp(from.0 + left.0);
+        put(pieces, at, self.charge);
+        for (charge, part) in parts {
+            if part > Nanos::ZERO {
+                at = Timestamp(at.0 + part.0);
+                put(pieces, at, charge);
+            }
+        }
+    }
+}
+
+#[inline]
+fn put(pieces: &mut Vec<Piece>, to: Timestamp, charge: Charge) {
+    pieces.push(Piece { to, charge });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU: Cpu = Cpu(1);
+    const A: Charge = Charge::Who(WhoId(1));
+    const B: Charge = Charge::Who(WhoId(2));
+
+    fn taken(irq: u64, softirq: u64, steal: u64) -> Taken {
+        Taken {
+            steal: Nanos(steal),
+            interrupts: Interrupts {
+                irq: Nanos(irq),
+                softirq: Nanos(softirq),
+            },
+        }
+    }
+
+    fn explained(history: &History, from: u64, to: u64) -> Vec<(u64, Charge)> {
+        let mut pieces = Vec::new();
+        history.explain(CPU, Timestamp(from), Timestamp(to), &mut pieces);
+        pieces
+            .iter()
+            .map(|piece| (piece.to.0, piece.charge))
+            .collect()
+    }
+
+    /// A until 100, B until 200, then A.
+    fn two() -> History {
+        let mut history = History::new(2);
+        history.left(CPU, Timestamp(0), Charge::Idle, taken(0, 0, 0));
+        history.left(CPU, Timestamp(100), A, taken(0, 0, 0));
+        history.left(CPU, Timestamp(200), B, taken(0, 0, 0));
+        history.entered(CPU, A);
+        history
+    }
+
+    #[test]
+    fn a_wait_is_cut_where_others_came_and_went() {
+        assert_eq!(explained(&two(), 50, 150), [(100, A), (150, B)]);
+        assert_eq!(explained(&two(), 120, 130), [(130, B)]);
+        assert_eq!(explained(&two(), 150, 260), [(200, B), (260, A)]);
+        assert_eq!(explained(&two(), 150, 150), []);
+    }
+
+    #[test]
+    fn what_nobody_saw_is_unknown() {
+        let mut history = two();
+        history.lost(CPU, Timestamp(300));
+        assert_eq!(
+            explained(&history, 190, 310),
+            [(200, B), (300, Charge::Unknown), (310, Charge::Unknown)]
+        );
+        let mut nothing = Vec::new();
+        history.explain(Cpu(9), Timestamp(1), Timestamp(2), &mut nothing);
+        assert_eq!(nothing[0].charge, Charge::Unknown);
+    }
+
+    #[test]
+    fn a_part_of_a_stretch_has_its_share_of_the_interrupts() {
+        let mut history = two();
+        history.left(CPU, Timestamp(300), A, taken(10, 20, 40));
+        assert_eq!(
+            explained(&history, 200, 300),
+            [
+                (230, A),
+                (240, Charge::Irq),
+                (260, Charge::Softirq),
+                (300, Charge::Steal)
+            ]
+        );
+        assert_eq!(
+            explained(&history, 250, 300),
+            [
+                (265, A),
+                (270, Charge::Irq),
+                (280, Charge::Softirq),
+                (300, Charge::Steal)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_told_late_is_put_in_its_place() {
+        let mut history = two();
+        history.left(CPU, Timestamp(400), A, taken(40, 0, 0));
+        history.left(CPU, Timestamp(300), B, taken(30, 0, 0));
+        assert_eq!(
+            explained(&history, 200, 400),
+            [(270, B), (300, Charge::Irq), (390, A), (400, Charge::Irq)]
+        );
+        history.left(CPU, Timestamp(300), A, taken(0, 0, 0));
+        assert_eq!(explained(&history, 250, 290)[0].1, B);
+    }
+
+    #[test]
+    fn what_is_older_than_is_kept_is_unknown() {
+        let mut history = History::new(usize::MAX);
+        for at in 0..=LEAST as u64 {
+            history.left(CPU, Timestamp(10 * at), A, Taken::default());
+        }
+        assert_eq!(explained(&history, 0, 30), [(10, A), (20, A), (30, A)]);
+        history.left(CPU, Timestamp(1 << 40), A, Taken::default());
+        assert_eq!(explained(&history, 0, 20), [(10, Charge::Unknown), (20, A)]);
+    }
+}

@@ -1,0 +1,147 @@
+//! Who can be to blame: a short number for everybody who ever had a CPU, and what is known of them.
+//!
+//! In: identities, as they become known and change. Out: numbers that stay valid when a thread's slot is
+//! another one's. Must not know: time, states.
+
+use rustc_hash::FxHashMap;
+
+use crate::model::{Who, WhoId};
+
+/// So many are kept in any case.
+const MANY: usize = 4096;
+
+#[derive(Debug)]
+pub struct Names {
+    entries: Vec<Option<Who>>,
+    free: Vec<WhoId>,
+    /// Whoever has this tid now, or had it last.
+    by_tid: FxHashMap<u32, WhoId>,
+    /// When there are more than these it is time to forget those nobody refers to.
+    limit: usize,
+}
+
+impl Default for Names {
+    fn default() -> Names {
+        Names {
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_tid: FxHashMap::default(),
+            limit: MANY,
+        }
+    }
+}
+
+impl Names {
+    pub fn get(&self, id: WhoId) -> Option<&Who> {
+        self.entries.get(id.0 as usize)?.as_ref()
+    }
+
+    pub fn of_tid(&self, tid: u32) -> Option<WhoId> {
+        self.by_tid.get(&tid).copied()
+    }
+
+    /// Somebody new.
+    pub fn add(&mut self, who: Who) -> WhoId {
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id.0 as usize] = Some(who);
+                id
+            }
+            None => {
+                self.entries.push(Some(who));
+                WhoId(self.entries.len() as u32 - 1)
+            }
+        };
+        self.by_tid.insert(who.tid, id);
+        id
+    }
+
+    /// Somebody of whom only this tells: who has the tid already, unless that is another process's thread.
+    pub fn meet(&mut self, who: Who) -> WhoId {
+        match self.of_tid(who.tid) {
+            Some(id) if self.get(id).is_some_and(|known| known.pid == who.pid) => {
+                self.update(id, who);
+                id
+            }
+            _ => self.add(who),
+        }
+    }
+
+    /// The same one, by another name or number.
+    pub fn update(&mut self, id: WhoId, who: Who) {
+        let Some(Some(known)) = self.entries.get_mut(id.0 as usize) else {
+            return;
+        };
+        if known.tid != who.tid {
+            self.by_tid.insert(who.tid, id);
+        }
+        *known = who;
+    }
+
+    /// Whether it is time to forget.
+    pub fn is_crowded(&self) -> bool {
+        self.entries.len() - self.free.len() > self.limit
+    }
+
+    /// Forgets everybody whom `referred` does not name.
+    pub fn forget_all_but(&mut self, referred: impl Iterator<Item = WhoId>) {
+        let mut kept = vec![false; self.entries.len()];
+        for id in referred {
+            if let Some(kept) = kept.get_mut(id.0 as usize) {
+                *kept = true;
+            }
+        }
+        for ((index, entry), kept) in (0..).zip(&mut self.entries).zip(kept) {
+            let Some(who) = entry.take_if(|_| !kept) else {
+                continue;
+            };
+            let id = WhoId(index);
+            self.free.push(id);
+            if self.by_tid.get(&who.tid) == Some(&id) {
+                self.by_tid.remove(&who.tid);
+            }
+        }
+        self.limit = MANY.max(2 * (self.entries.len() - self.free.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(pid: u32, tid: u32) -> Who {
+        Who {
+            pid,
+            tid,
+            ..Who::default()
+        }
+    }
+
+    #[test]
+    fn a_tid_used_again_is_somebody_else() {
+        let mut names = Names::default();
+        let first = names.meet(who(1, 7));
+        assert_eq!(names.meet(who(1, 7)), first);
+        let second = names.meet(who(2, 7));
+        assert_ne!(first, second);
+        assert_eq!(names.get(first).map(|who| who.pid), Some(1));
+        assert_eq!(names.of_tid(7), Some(second));
+    }
+
+    #[test]
+    fn who_is_forgotten_makes_room_and_who_is_referred_to_stays() {
+        let mut names = Names::default();
+        let ids: Vec<WhoId> = (0..=MANY as u32)
+            .map(|tid| names.add(who(1, tid)))
+            .collect();
+        assert!(names.is_crowded());
+        names.forget_all_but([ids[3]].into_iter());
+        assert!(!names.is_crowded());
+        assert_eq!(names.get(ids[3]), Some(&who(1, 3)));
+        assert_eq!(names.get(ids[4]), None);
+        assert_eq!(names.of_tid(4), None);
+        let reused = names.add(who(2, 4));
+        assert!(ids.contains(&reused));
+        assert_eq!(names.get(reused), Some(&who(2, 4)));
+    }
+}
