@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::check::{check_report, list};
 use support::machine::{allowed_cpus, background, cpus};
-use support::{Running, binary, checked_report, na};
+use support::{Running, binary, checked_report, na, threads};
 use tracer::decode::decode;
 use tracer::kernel::cost::Counted;
 use tracer::kernel::fields::Fields;
@@ -436,6 +436,19 @@ fn a_kernel_that_tells_none_of_it_traces_all_else() {
         for known in ["/quality/missed_events", "/cost/kernel_ns_per_event"] {
             let is_known = |report: &Value| report.pointer(known).is_some_and(Value::is_number);
             assert_eq!(is_known(&report), is_known(&whole), "{known}");
+        }
+        for (_, thread) in threads(&report) {
+            for untold in ["run_irq_ns", "run_softirq_ns"] {
+                assert!(thread[untold].is_null(), "{untold}: {thread:#}");
+            }
+            for by in list(thread, "preempted_by") {
+                assert!(by["resched_delay"].is_null(), "{by:#}");
+            }
+            // Only the idle thread is known for sure not to have done it.
+            for by in list(thread, "woken_by") {
+                let kind = by["kind"].as_str();
+                assert!(matches!(kind, Some("irq" | "unknown" | "self")), "{by:#}");
+            }
         }
     }
 }
