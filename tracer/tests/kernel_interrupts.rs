@@ -10,8 +10,10 @@ use std::net::UdpSocket;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+use support::check::{check_report, list};
 use support::machine::{allowed_cpus, background, cpus};
-use support::na;
+use support::{Running, binary, checked_report, na, threads};
 use tracer::decode::decode;
 use tracer::kernel::cost::Counted;
 use tracer::kernel::fields::Fields;
@@ -380,4 +382,73 @@ fn who_is_not_watched_costs_no_look_at_the_clock() {
     // Those of the crowd, and none or hardly one of the thread that sleeps.
     assert!(decided.events > 20, "{decided:?}");
     assert!(decided.noted < 5, "{decided:?}");
+}
+
+/// The kernel's types, without these.
+fn types_without(names: &[&str]) -> tempfile::NamedTempFile {
+    let mut types = std::fs::read("/sys/kernel/btf/vmlinux").expect("this kernel has BTF");
+    for name in names {
+        let name = format!("\0btf_trace_{name}\0");
+        let at = types
+            .windows(name.len())
+            .position(|bytes| bytes == name.as_bytes());
+        // What it is called now, nobody looks for.
+        if let Some(at) = at {
+            types[at + 1] = b'x';
+        }
+    }
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(&types).expect("write the types");
+    file
+}
+
+#[test]
+fn a_kernel_that_tells_none_of_it_traces_all_else() {
+    let types = types_without(&["softirq_entry", "sched_set_need_resched_tp"]);
+    let with_types = |args: &[&str]| {
+        let mut command = binary();
+        Running::start(command.args(args).env("TRACER_BTF", types.path())).finish()
+    };
+    let doctor = with_types(&["doctor", "--format", "json"]);
+    doctor.expect_code(0);
+    let doctor = doctor.json();
+    for (name, seen) in [
+        ("interrupts", "softirq"),
+        ("sched_set_need_resched_tp", "no such tracepoint"),
+    ] {
+        let mut rows = list(&doctor, "requirements").iter();
+        let row = rows.find(|row| row["name"] == name);
+        let row = row.unwrap_or_else(|| panic!("{name} is not listed"));
+        assert_eq!(row["state"], "missing", "{row:#}");
+        assert!(
+            row["seen"].as_str().is_some_and(|it| it.contains(seen)),
+            "{row:#}"
+        );
+    }
+    for args in [&["--cost", "exact"][..], &[]] {
+        let run = [&["run", "--duration", "300ms", "--format", "json"], args].concat();
+        let outcome = with_types(&run);
+        outcome.expect_code(0);
+        let report = outcome.json();
+        check_report(&report);
+        // What programs that are not there missed and took is not unknown.
+        let whole = checked_report(&run);
+        for known in ["/quality/missed_events", "/cost/kernel_ns_per_event"] {
+            let is_known = |report: &Value| report.pointer(known).is_some_and(Value::is_number);
+            assert_eq!(is_known(&report), is_known(&whole), "{known}");
+        }
+        for (_, thread) in threads(&report) {
+            for untold in ["run_irq_ns", "run_softirq_ns"] {
+                assert!(thread[untold].is_null(), "{untold}: {thread:#}");
+            }
+            for by in list(thread, "preempted_by") {
+                assert!(by["resched_delay"].is_null(), "{by:#}");
+            }
+            // Only the idle thread is known for sure not to have done it.
+            for by in list(thread, "woken_by") {
+                let kind = by["kind"].as_str();
+                assert!(matches!(kind, Some("irq" | "unknown" | "self")), "{by:#}");
+            }
+        }
+    }
 }

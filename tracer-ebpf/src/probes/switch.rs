@@ -106,7 +106,8 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         history::show(unsafe { bpf_get_smp_processor_id() }, since_ns);
     }
     let (irq_ns, softirq_ns) = taken;
-    let resched_ns = interrupts::resched_ns(prev_tid, by_itself, at_ns);
+    // Whom a signal kept from blocking called schedule() by itself, too.
+    let resched_ns = interrupts::resched_ns(prev_tid, !preempt && state != 0, at_ns);
     let Some(counters) = counters(Probe::Switch) else {
         return;
     };

@@ -127,3 +127,50 @@ pub fn attach(ebpf: &mut aya::Ebpf) -> Result<Vec<RawTracePointLink>, Refusal> {
     }
     Ok(links)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::btf::tests::{real_kernel, small_kernel};
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_tells_of_no_interrupts_is_found_out() {
+        let told = Told::by(&Btf::parse(small_kernel()).expect("whole"));
+        assert!(!told.enough());
+        let softirq = "softirq_entry".to_owned();
+        assert!(told.missing.contains(&softirq) && !told.untold.contains(&softirq));
+    }
+
+    #[test]
+    fn softirqs_that_can_be_preempted_are_not_measured() {
+        let told = Told {
+            threaded: true,
+            ..Told::default()
+        };
+        assert!(Told::default().enough() && !told.enough());
+    }
+
+    #[test]
+    fn the_kernel_of_this_machine_tells() {
+        let Some(btf) = real_kernel() else { return };
+        let told = Told::by(&btf);
+        assert!(told.enough() || told.threaded, "{told:?}");
+    }
+
+    #[test]
+    fn every_program_is_attached_somewhere() {
+        let used: Vec<&str> = KINDS
+            .iter()
+            .flat_map(|kind| [kind.enter, kind.leave])
+            .collect();
+        let timer = if cfg!(target_arch = "x86_64") {
+            ""
+        } else {
+            "irq_enter_timer"
+        };
+        for program in PROGRAMS {
+            assert!(used.contains(&program) || program == timer, "{program}");
+        }
+        assert!(used.iter().all(|program| PROGRAMS.contains(program)));
+    }
+}

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::kernel::btf::tests::{real_kernel, small_kernel};
-use crate::kernel::fields;
+use crate::kernel::{fields, interrupts};
 
 /// A machine where nothing is wrong but what a test makes wrong.
 fn machine() -> Facts {
@@ -146,6 +146,50 @@ fn this_machine_has_all_tracepoints() {
         .filter(|found| found.state == State::Missing)
         .collect();
     assert_eq!(missing, Vec::<&Requirement>::new());
+}
+
+#[test]
+fn what_a_kernel_does_not_tell_of_interrupts_is_named() {
+    let row = |change: fn(&mut fields::Fields)| {
+        let mut facts = machine();
+        let fields = facts.fields.as_mut().expect("resolved");
+        fields.interrupts = interrupts::Told::default();
+        change(fields);
+        let list = optional::requirements(&facts, small().as_ref());
+        let rows = list
+            .into_iter()
+            .filter(|row| ["interrupts", "calls between CPUs"].contains(&row.name.as_str()));
+        rows.map(|row| (row.state, row.seen)).collect::<Vec<_>>()
+    };
+    let fine = (State::Found, "this kernel tells".to_owned());
+    let lacks = |what: &str| (State::Missing, what.to_owned());
+    let calls = |row| {
+        if cfg!(target_arch = "x86_64") {
+            vec![row]
+        } else {
+            Vec::new()
+        }
+    };
+    assert_eq!(
+        row(|_| ()),
+        [vec![fine.clone()], calls(fine.clone())].concat()
+    );
+    assert_eq!(
+        row(|fields| fields.interrupts.untold.push("irq_work_entry".to_owned())),
+        [
+            vec![fine],
+            calls(lacks("this kernel has no irq_work_entry"))
+        ]
+        .concat()
+    );
+    assert_eq!(
+        row(|fields| fields.interrupts.missing.push("softirq_entry".to_owned())),
+        [lacks("this kernel has no softirq_entry")]
+    );
+    assert_eq!(
+        row(|fields| fields.interrupts.threaded = true),
+        [lacks("softirqs run in threads here (PREEMPT_RT)")]
+    );
 }
 
 #[test]
