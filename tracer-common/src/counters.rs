@@ -3,7 +3,7 @@
 //! A probe never interrupts itself (the kernel skips it and counts a `recursion_miss`), so each
 //! probe owns its counters and plain additions are exact.
 
-/// The kernel programs that write records, in the order of their counters.
+/// The kernel programs, in the order of their counters.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
@@ -17,10 +17,14 @@ pub enum Probe {
     Exit = 7,
     Rename = 8,
     Cgroup = 9,
+    /// Writes no record and counts in [`CpuInterrupts`].
+    Interrupt = 10,
+    /// Writes no record.
+    Resched = 11,
 }
 
 /// Number of [`Probe`]s.
-pub const PROBES: u32 = 10;
+pub const PROBES: u32 = 12;
 
 /// What one probe counted on one CPU since it was attached.
 #[repr(C)]
@@ -99,24 +103,41 @@ pub struct WakeNote {
     pub reserved: u32,
 }
 
-/// What interrupts do on one CPU, and what the kernel decided there.
+/// What interrupts do on one CPU: a cache line. The programs of hard interrupts, which nothing interrupts,
+/// write some of it, those of softirqs the rest: no addition of one gets between another's load and store.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuInterrupts {
     /// Time in hard interrupts, up to the end of the last one.
     pub irq_ns: u64,
-    /// Time in softirqs, without the hard interrupts in it.
-    pub softirq_ns: u64,
     /// The hard interrupt that goes on began then; 0: none does.
     pub irq_since_ns: u64,
-    /// The softirq that goes on began then, or went on after a hard interrupt; 0: none does.
+    /// Times one of its programs ran.
+    pub irq_runs: u64,
+    /// Time in softirqs, without the hard interrupts in it.
+    pub softirq_ns: u64,
+    /// The softirq that goes on began then; 0: none does.
     pub softirq_since_ns: u64,
+    /// What `irq_ns` was at that time.
+    pub softirq_irq_ns: u64,
+    pub softirq_runs: u64,
     /// The hard interrupt that goes on expires timers.
     pub irq_is_timer: u32,
     /// The softirq that goes on expires timers.
     pub softirq_is_timer: u32,
-    /// The kernel decided then that whoever runs is to go; 0: no such decision stands.
-    pub resched_ns: u64,
+}
+
+/// The kernel decided that who runs on a CPU is to go. By CPU: it may be decided on another one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resched {
+    pub at_ns: u64,
+    /// Who is to go; 0: nobody.
+    pub tid: u32,
+    /// The number of the thread flag that says so until it goes: there is more than one.
+    pub flag: u32,
+    /// A cache line of its own.
+    pub reserved: [u64; 6],
 }
 
 /// Places for [`WakeNote`]s, a power of two: 1.5 MiB. Threads whose tids are equal modulo this share one;
@@ -141,4 +162,5 @@ const _: () = assert!(size_of::<Counters>() == 40);
 const _: () = assert!(size_of::<CpuSwitches>() == 80);
 const _: () = assert!(size_of::<WakeNote>() == 24);
 const _: () = assert!(size_of::<SlotMarks>() == 64);
-const _: () = assert!(size_of::<CpuInterrupts>() == 48);
+const _: () = assert!(size_of::<CpuInterrupts>() == 64);
+const _: () = assert!(size_of::<Resched>() == 64);

@@ -93,6 +93,7 @@ macro_rules! kernel_fields {
             TASK_THREAD_STATUS: "task_struct" "thread_info.status" optional;
             TASK_CGROUPS: "task_struct" "cgroups" optional;
             TASK_ON_RQ: "task_struct" "on_rq" required;
+            TASK_THREAD_FLAGS: "task_struct" "thread_info.flags" optional;
             CFS_RQ_RQ: "cfs_rq" "rq" required;
             CFS_RQ_THROTTLED: "cfs_rq" "throttled_clock_self_time|throttled_clock_pelt_time|throttled_clock_task_time" optional;
             RQ_CLOCK: "rq" "clock" required;

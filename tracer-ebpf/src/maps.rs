@@ -6,7 +6,8 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counters::{
-        Counters, CpuInterrupts, CpuSwitches, PROBES, SlotMarks, WAKE_NOTES, WakeNote, WatchBlock,
+        Counters, CpuInterrupts, CpuSwitches, PROBES, Resched, SlotMarks, WAKE_NOTES, WakeNote,
+        WatchBlock,
     },
     record::{Left, Switch},
 };
@@ -60,6 +61,12 @@ pub static SWITCHES: PerCpuArray<CpuSwitches, 1> = PerCpuArray::new();
 /// One set a CPU, for the probes of interrupts.
 #[btf_map]
 pub static INTERRUPTS: PerCpuArray<CpuInterrupts, 1> = PerCpuArray::new();
+
+/// By CPU; the loader sets the length. Not per CPU: another one may decide, and reaching into its memory
+/// takes a helper of newer kernels where this takes two instructions. The CPU's run queue is locked
+/// whenever its place is written or read.
+#[btf_map]
+pub static RESCHED: Array<Resched, 1> = Array::new();
 
 /// From a wake-up to the switch-in: by the woken thread's number, as it may run on any CPU. An array
 /// and not a hash or task storage: two instructions, no lock, nothing to allocate, any kernel.

@@ -235,6 +235,12 @@ impl Task {
         pack_priority(self.policy(), self.static_prio(), self.rt_priority())
     }
 
+    /// Whether one of its `TIF_*` is set, by number; of `feature::RESCHED` only.
+    #[inline(always)]
+    pub fn has_thread_flag(self, number: u32) -> bool {
+        self.0.read::<u64>(&TASK_THREAD_FLAGS) >> (number & 63) & 1 != 0
+    }
+
     /// Is on no run queue just now, between two of them.
     #[inline(always)]
     pub fn is_migrating(self) -> bool {

@@ -314,3 +314,75 @@ fn a_run_that_hangs_is_ended_with_its_children() {
     let hangs = Running::start(Command::new("sh").args(["-c", "sleep 60 & sleep 60"]));
     hangs.within(Duration::from_millis(100)).finish();
 }
+
+/// The good report with all of its first thread's waits explained: half by a thread, the rest by softirqs.
+fn explained() -> Value {
+    let mut report = good();
+    let thread = report.pointer_mut(THREAD).expect("a thread");
+    let wait = thread["wait_ns"].as_u64().expect("a wait");
+    let half = wait.div_ceil(2);
+    let who =
+        |kind: &str| json!({ "kind": kind, "pid": 991, "tid": 992, "comm": "backup", "count": 2 });
+    let softirq = json!({ "kind": "softirq", "pid": null, "tid": null, "comm": null, "count": 3, "ns": wait - half });
+    let mut by = who("thread");
+    by["ns"] = json!(half);
+    thread["waited_for"] = json!([by, softirq]);
+    thread["preempted_by"] = json!([by]);
+    thread["woken_by"] = json!([who("thread")]);
+    report["spikes"] = json!([{
+        "at_ns": 5, "finished": true, "pid": 1, "tid": 1, "comm": "a", "cpu": 0, "latency_ns": 30, "wake_ns": 10,
+        "wait_ns": 20, "cause": "woken", "text": "a 1 waited 30 ns for CPU 0 (woken)",
+        "waited_for": [{ "kind": "unknown", "pid": null, "tid": null, "comm": null, "count": 1, "ns": 20 }],
+    }]);
+    report["spike_causes"] = json!([{ "kind": "unknown", "ns": 20, "share": 1.0 }]);
+    report["insights"] = json!([{ "text": "a", "evidence": "b", "remedy": "c" }]);
+    report
+}
+
+/// As [`breaks`], of what is said of waits.
+#[track_caller]
+fn misexplains(pointer: &str, value: Value, expected: &str) {
+    let mut report = explained();
+    set(&mut report, pointer, value);
+    let found = problems(&report);
+    assert!(
+        found.iter().any(|problem| problem.contains(expected)),
+        "{expected:?} is not in {found:#?}"
+    );
+}
+
+#[test]
+fn waits_must_be_explained_to_the_nanosecond() {
+    check_report(&explained());
+    let share = |key: &str| of_thread(&format!("/waited_for/{key}"));
+    misexplains(&share("1/ns"), json!(0), "waited for Some");
+    misexplains(&share("1/ns"), json!(-1), "waited for None");
+    misexplains(&share("1/ns"), json!(u64::MAX / 4), "not the biggest first");
+    misexplains(&share("0/kind"), json!("nobody"), "an odd entry");
+    misexplains(&share("0/comm"), Value::Null, "an odd entry");
+    misexplains(&share("1/pid"), json!(1), "an odd entry");
+    misexplains(&share("0/count"), json!(0), "counts nothing");
+    let tid = explained()["processes"][0]["threads"][0]["tid"].clone();
+    misexplains(&share("0/tid"), tid, "waited for itself");
+    misexplains(
+        &of_thread("/preempted_by/0/count"),
+        json!(10_000_000),
+        "involuntary switches",
+    );
+    misexplains(
+        &of_thread("/preempted_by/0/ns"),
+        json!(u64::MAX / 4),
+        "longer than it waited",
+    );
+    misexplains(&of_thread("/woken_by/0/kind"), json!("steal"), "an odd");
+}
+
+#[test]
+fn a_spike_must_be_explained() {
+    misexplains("/spikes/0/wait_ns", json!(21), "waited for Some(20)");
+    misexplains("/spikes/0/wake_ns", json!(9), "latency is not");
+    misexplains("/spikes/0/cause", json!("bad luck"), "an odd spike");
+    misexplains("/spikes/0/text", json!("a waited"), "it says");
+    misexplains("/spike_causes/0/share", json!(1.1), "shares of 1.1");
+    misexplains("/insights/0/remedy", json!(""), "without remedy");
+}

@@ -25,11 +25,13 @@ const CHECKERS: [(&str, &str, &str); 2] = [
 
 /// What the tests run beside the tracer: the program, and the packages which have it, first choice
 /// first.
-const TEST_PROGRAMS: [(&str, &[&str]); 6] = [
+const TEST_PROGRAMS: [(&str, &[&str]); 8] = [
     ("perf", &["linux-perf", "linux-tools-generic"]),
     ("stress-ng", &["stress-ng"]),
     ("nginx", &["nginx-light", "nginx"]),
     ("wrk", &["wrk"]),
+    ("python3", &["python3-minimal"]),
+    ("chrt", &["util-linux"]),
     ("taskset", &["util-linux"]),
     ("setpriv", &["util-linux"]),
 ];

@@ -13,8 +13,13 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 
-use super::{newtask, switch, waking};
-use crate::{emit::now, maps::SWITCHES, task::Task, watch};
+use super::{interrupt, newtask, resched, switch, waking};
+use crate::{
+    emit::now,
+    maps::{RESCHED, SWITCHES},
+    task::Task,
+    watch,
+};
 
 type Body = extern "C" fn(u32, *mut c_void) -> c_long;
 
@@ -91,6 +96,34 @@ pub extern "C" fn calibrate_newtask(ctx: *mut c_void) -> u32 {
         0
     }
     measure(ctx, body)
+}
+
+/// A hard interrupt, beginning and end: two runs.
+#[unsafe(link_section = "raw_tp/calibrate_irq")]
+#[unsafe(no_mangle)]
+pub extern "C" fn calibrate_irq(ctx: *mut c_void) -> u32 {
+    extern "C" fn body(_: u32, _: *mut c_void) -> c_long {
+        interrupt::enter(false);
+        interrupt::leave();
+        0
+    }
+    measure(ctx, body)
+}
+
+/// A decision that a watched thread is to go, which is taken back in the end. No thread has this flag.
+#[unsafe(link_section = "raw_tp/calibrate_resched")]
+#[unsafe(no_mangle)]
+pub extern "C" fn calibrate_resched(ctx: *mut c_void) -> u32 {
+    extern "C" fn body(_: u32, _: *mut c_void) -> c_long {
+        resched::decide(current(), 0, 63);
+        0
+    }
+    let took = measure(ctx, body);
+    if let Some(place) = RESCHED.get_ptr_mut(0) {
+        // SAFETY: a place of the map.
+        unsafe { (*place).tid = 0 };
+    }
+    took
 }
 
 /// Watches the threads `args[1..]` that are not 0, or watches them no more where `args[0]` is 0.

@@ -19,9 +19,13 @@ pub extern "C" fn show_history(_ctx: *mut c_void) -> u32 {
     // SAFETY: helpers without preconditions.
     let (current, cpu) = unsafe { (bpf_get_current_task_btf(), bpf_get_smp_processor_id()) };
     let current = Task::new(current.cast());
-    let interrupts = interrupts::of_this_cpu();
-    let taken = (interrupts.irq_ns, interrupts.softirq_ns);
-    history::left(now(), current, current.run_queue(), taken, true);
+    history::left(
+        now(),
+        current,
+        current.run_queue(),
+        interrupts::ended(),
+        true,
+    );
     history::show(cpu, 0);
     0
 }

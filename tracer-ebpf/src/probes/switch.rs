@@ -73,12 +73,11 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let Some((group, queue)) = queues else {
         return;
     };
-    let interrupts = interrupts::of_this_cpu();
+    let taken = interrupts::at_switch();
     let by_itself = !preempt && state != 0 && prev.state() != 0;
     if has(feature::NARROW) {
         // The idle thread before a watched one is told by the switch itself.
         if !prev_watched && (!next_watched || prev_tid != 0) {
-            let taken = (interrupts.irq_ns, interrupts.softirq_ns);
             history::left(at_ns, prev, queue, taken, false);
         }
         if prev_watched && !by_itself {
@@ -103,6 +102,8 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         // SAFETY: a helper without preconditions.
         history::show(unsafe { bpf_get_smp_processor_id() }, since_ns);
     }
+    let (irq_ns, softirq_ns) = taken;
+    let resched_ns = interrupts::resched_ns(prev_tid, by_itself, at_ns);
     let Some(counters) = counters(Probe::Switch) else {
         return;
     };
@@ -129,10 +130,10 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         record.next_waker = note.waker;
         record.next_waker_cpu = note.waker_cpu;
         record.next_waker_syscall = note.waker_syscall;
-        record.irq_ns = interrupts.irq_ns;
-        record.softirq_ns = interrupts.softirq_ns;
+        record.irq_ns = irq_ns;
+        record.softirq_ns = softirq_ns;
         record.next_throttled_ns = group.throttled();
-        record.resched_ns = interrupts.resched_ns(at_ns);
+        record.resched_ns = resched_ns;
         record.prev_priority = prev.priority();
 
         let mut flags = kind << switch_flags::NEXT_KIND_SHIFT;

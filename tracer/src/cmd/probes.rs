@@ -122,6 +122,8 @@ fn told(prices: &Prices, name: &str) -> Option<f64> {
         "sched_switch" => Some(prices.switch),
         "sched_waking" => Some(prices.waking),
         "task_newtask" => Some(prices.birth),
+        "sched_set_need_resched_tp" => Some(prices.resched),
+        "irq_enter" | "irq_leave" => Some(prices.interrupt),
         _ => None,
     }
 }

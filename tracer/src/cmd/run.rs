@@ -154,7 +154,7 @@ async fn observe(
         },
         max_threads: options.max_threads as usize,
         intervals: interval.is_some(),
-        slower: None,
+        slower: options.slower.map(|least| Nanos(least.as_nanos() as u64)),
     };
     // Who is born while the probes are being attached is missed by the first look, not by the second.
     watch_target(&mut session, &settings)?;
@@ -230,6 +230,7 @@ async fn observe(
                 intervals.next = began_plus(intervals.next, intervals.every);
             }
             pipeline.advance(certain);
+            show_spikes(&mut pipeline, &mut output, options.format, &style)?;
         }
         if can_end
             && certain_after(drained_from, began)
@@ -308,9 +309,10 @@ async fn observe(
             missed_events: missed,
         };
         let mut report = pipeline.finish(ended, &outside);
+        show_spikes(&mut pipeline, &mut output, options.format, &style)?;
         report.window.started = Some(started.to_string());
         report.cost = cost;
-        target::describe_processes(&mut report, &target.cgroups, options.cmdline);
+        target::describe(&mut report, &target.cgroups, options.cmdline);
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
         let seen = write(output, options, &host, &report, &style)?;
         Ok(Written { report, seen })
@@ -370,6 +372,19 @@ fn began_plus(began: Timestamp, every: Duration) -> Timestamp {
 /// Whether the stream has been told beyond `began`.
 fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
     drained_from.before(REORDER_WINDOW) > began
+}
+
+/// Those that ended since the last time.
+fn show_spikes(
+    pipeline: &mut Pipeline,
+    output: &mut Output,
+    format: Format,
+    style: &Style,
+) -> anyhow::Result<()> {
+    for spike in pipeline.take_spikes() {
+        output.render(|out| output::spike(format, &spike, style, out))?;
+    }
+    Ok(())
 }
 
 /// Answers whether somebody still reads.

@@ -12,7 +12,7 @@ use tracer_common::{
 };
 
 use super::{
-    probes,
+    interrupts, probes,
     session::{Session, program},
 };
 
@@ -64,6 +64,10 @@ pub struct Prices {
     pub waking: f64,
     /// The dearest of the other records: a birth.
     pub birth: f64,
+    /// An interrupt has two runs: when it begins and when it ends.
+    pub interrupt: f64,
+    /// A decision that a thread is to go.
+    pub resched: f64,
     /// Runs that find nobody watched, where only some threads are.
     pub switch_passed: f64,
     pub waking_passed: f64,
@@ -78,6 +82,10 @@ impl Prices {
                 (self.switch, self.switch_passed)
             } else if probe == Probe::Waking as u32 {
                 (self.waking, self.waking_passed)
+            } else if probe == Probe::Resched as u32 {
+                (self.resched, self.waking_passed)
+            } else if probe == Probe::Interrupt as u32 {
+                (self.interrupt, self.interrupt)
             } else {
                 (self.birth, self.waking_passed)
             };
@@ -110,21 +118,24 @@ const EMPTY: &str = "calibrate_empty";
 const SWITCH: &str = "calibrate_switch";
 const WAKING: &str = "calibrate_waking";
 const BIRTH: &str = "calibrate_newtask";
+const IRQ: &str = "calibrate_irq";
+const RESCHED: &str = "calibrate_resched";
 const CALL: &str = "calibrate_call";
 
 impl Session {
     /// Of each loaded probe.
     pub fn sizes(&self) -> Vec<Size> {
-        let of = |probe: &probes::Probe| {
-            let info = self.ebpf.program(probe.name)?.info().ok()?;
+        let of = |name| {
+            let info = self.ebpf.program(name)?.info().ok()?;
             Some(Size {
-                name: probe.name,
+                name,
                 verified_instructions: info.verified_instruction_count(),
                 translated_bytes: info.size_translated(),
                 jited_bytes: info.size_jitted(),
             })
         };
-        probes::PROBES.iter().filter_map(of).collect()
+        let probes = probes::PROBES.iter().map(|probe| probe.name);
+        probes.chain(interrupts::PROGRAMS).filter_map(of).collect()
     }
 
     /// Runs the bodies of the probes in a loop on this thread, before they are attached. What they write
@@ -133,7 +144,7 @@ impl Session {
     /// # Errors
     /// Why this kernel or user cannot: a sentence.
     pub fn calibrate(&mut self, btf: &aya::Btf) -> Result<Prices, String> {
-        for name in [EMPTY, SWITCH, WAKING, BIRTH] {
+        for name in [EMPTY, SWITCH, WAKING, BIRTH, IRQ, RESCHED] {
             let program: &mut RawTracePoint =
                 program(&mut self.ebpf, name).map_err(|error| error.to_string())?;
             program.load().map_err(|_| {
@@ -145,6 +156,8 @@ impl Session {
             switch: f64::INFINITY,
             waking: f64::INFINITY,
             birth: f64::INFINITY,
+            interrupt: f64::INFINITY,
+            resched: f64::INFINITY,
             switch_passed: f64::INFINITY,
             waking_passed: f64::INFINITY,
             call: 0.0,
@@ -159,6 +172,7 @@ impl Session {
         for _ in 0..PASSES {
             for (name, size, best) in [
                 (EMPTY, 0, &mut prices.empty),
+                (IRQ, 0, &mut prices.interrupt),
                 (WAKING, 0, &mut prices.waking_passed),
                 (SWITCH, size_of::<Switch>(), &mut prices.switch_passed),
             ] {
@@ -167,6 +181,7 @@ impl Session {
             self.watch(&[own]).map_err(|error| refused(&error))?;
             for (name, size, best) in [
                 (WAKING, 0, &mut prices.waking),
+                (RESCHED, 0, &mut prices.resched),
                 (SWITCH, size_of::<Switch>(), &mut prices.switch),
                 (BIRTH, size_of::<Thread>(), &mut prices.birth),
             ] {
@@ -178,11 +193,15 @@ impl Session {
             &mut prices.switch,
             &mut prices.waking,
             &mut prices.birth,
+            &mut prices.interrupt,
+            &mut prices.resched,
             &mut prices.switch_passed,
             &mut prices.waking_passed,
         ] {
             *price = (*price - prices.empty).max(0.0);
         }
+        // A round is two runs.
+        prices.interrupt /= 2.0;
         if !narrow {
             (prices.switch_passed, prices.waking_passed) = (0.0, 0.0);
         }

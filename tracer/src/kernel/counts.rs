@@ -5,16 +5,20 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use aya::{maps::PerCpuValues, programs::BtfTracePoint};
+use aya::{
+    maps::PerCpuValues,
+    programs::{BtfTracePoint, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
 use tracer_common::{
-    counters::{Counters, CpuSwitches, Probe},
+    counters::{Counters, CpuInterrupts, CpuSwitches, Probe},
     record::{self, Header, kind},
 };
 
 use super::{
     cost::Counted,
+    interrupts,
     preflight::{Refusal, refused_by_kernel},
-    probes::PROBES,
+    probes::{LOOK, PROBES, SHOW},
     session::{Session, edge, program},
 };
 
@@ -31,6 +35,13 @@ unsafe impl aya::Pod for CountersPod {}
 pub(super) struct CpuSwitchesPod(CpuSwitches);
 // SAFETY: u64s, no padding, every bit pattern is valid.
 unsafe impl aya::Pod for CpuSwitchesPod {}
+
+/// [`CpuInterrupts`] for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct CpuInterruptsPod(CpuInterrupts);
+// SAFETY: integers, no padding, every bit pattern is valid.
+unsafe impl aya::Pod for CpuInterruptsPod {}
 
 const HEADER: usize = size_of::<Header>();
 const CPU_RECORD: usize = size_of::<record::CpuSwitches>();
@@ -53,6 +64,14 @@ impl Session {
         counted.probes[Probe::Switch as usize].events = self
             .cpu_switches()?
             .map(|(_, one)| one.voluntary + one.involuntary + one.from_idle)
+            .sum();
+        let values: PerCpuValues<CpuInterruptsPod> = self
+            .interrupts
+            .get(&0, 0)
+            .map_err(|error| refused_by_kernel("read the counts of interrupts", &error))?;
+        counted.probes[Probe::Interrupt as usize].events = values
+            .iter()
+            .map(|CpuInterruptsPod(one)| one.irq_runs + one.softirq_runs)
             .sum();
         Ok(counted.since(&self.before))
     }
@@ -101,13 +120,55 @@ impl Session {
         Ok(self.cpu_switches()?.map(record).collect())
     }
 
+    /// Whether each CPU idles now, unless it has switched since the probes are on. Without this (kernels
+    /// before 5.10 cannot) a CPU that never switches counts as busy.
+    pub(super) fn look_at_cpus(&mut self) {
+        self.run_everywhere(LOOK);
+    }
+
+    /// Lets all be read that the CPUs keep of threads that are not watched, up to now. Without this (kernels
+    /// before 5.10 cannot) what a wait was for that does not end is unknown.
+    pub fn show_history(&mut self) {
+        if self.facts().narrow {
+            self.run_everywhere(SHOW);
+        }
+    }
+
+    fn run_everywhere(&mut self, name: &str) {
+        let cpus: Vec<u32> = self
+            .facts()
+            .cpus
+            .iter()
+            .map(|cpu| u32::from(cpu.0))
+            .collect();
+        let Ok(program) = program::<RawTracePoint>(&mut self.ebpf, name) else {
+            return;
+        };
+        if program.fd().is_err() && program.load().is_err() {
+            return;
+        }
+        for cpu in cpus {
+            let options = RawTracePointRunOptions {
+                cpu: Some(cpu),
+                ..RawTracePointRunOptions::new()
+            };
+            // A CPU that went away meanwhile has nothing to tell.
+            let _ = program.test_run(options);
+        }
+    }
+
     /// How often a program was skipped because it already ran on that CPU; `None` on kernels that
     /// do not tell (before 5.12).
     pub fn missed(&mut self) -> Option<u64> {
         let mut sum = 0;
         for probe in PROBES {
             let program: &mut BtfTracePoint = program(&mut self.ebpf, probe.name).ok()?;
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let fd = match program.fd() {
+                Ok(fd) => fd.as_fd().as_raw_fd(),
+                // What is optional and could not be loaded.
+                Err(ProgramError::NotLoaded) => continue,
+                Err(_) => return None,
+            };
             let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             let line = text
                 .lines()
@@ -121,9 +182,13 @@ impl Session {
     pub fn run_time_ns(&self) -> Option<f64> {
         self.statistics.as_ref()?;
         let mut sum = 0;
-        for probe in PROBES {
-            let info = self.ebpf.program(probe.name)?.info().ok()?;
-            sum += info.run_time().as_nanos();
+        let probes = PROBES.iter().map(|probe| probe.name);
+        for name in probes.chain(interrupts::PROGRAMS) {
+            match self.ebpf.program(name)?.info() {
+                Ok(info) => sum += info.run_time().as_nanos(),
+                Err(ProgramError::NotLoaded) => {}
+                Err(_) => return None,
+            }
         }
         Some(sum as f64)
     }

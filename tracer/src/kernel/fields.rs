@@ -6,6 +6,7 @@
 use tracer_common::settings::feature;
 
 use super::btf::{Btf, Field, Param};
+use super::interrupts::Told;
 
 /// What the loader writes into the globals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub struct Fields {
     /// `structure.field`, as the kernel sources call it.
     pub missing_required: Vec<String>,
     pub missing_optional: Vec<String>,
+    pub interrupts: Told,
     /// Offset in `css_set` of the pointer to the cpu controller's state: for version 1 hierarchies.
     pub cpu_cgroup_subsys: Option<u64>,
 }
@@ -151,7 +153,14 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
     let pt_regs = btf
         .enumerator("bpf_func_id", "BPF_FUNC_task_pt_regs")
         .is_some();
+    fields.interrupts = Told::by(btf);
     let on = [
+        (feature::INTERRUPTS, fields.interrupts.enough()),
+        (
+            feature::RESCHED,
+            fields.offset("TASK_THREAD_FLAGS").is_some()
+                && btf.tracepoint("sched_set_need_resched_tp").is_some(),
+        ),
         (
             feature::THROTTLED,
             fields.offset("TASK_THROTTLED").is_some(),

@@ -8,6 +8,7 @@ pub mod counts;
 mod diagnostics;
 pub mod fields;
 pub mod host;
+mod interrupts;
 pub mod preflight;
 mod probes;
 pub mod procfs;

@@ -32,6 +32,10 @@ pub const PROBES: &[Probe] = &[
     required("task_rename"),
     required("sched_migrate_task"),
     required("sched_wakeup_new"),
+    Probe {
+        name: "sched_set_need_resched_tp",
+        optional: true,
+    },
     required("sched_waking"),
     required("sched_switch"),
 ];

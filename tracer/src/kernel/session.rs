@@ -9,7 +9,7 @@ use aya::{
     maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf},
     programs::{
         BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun as _,
-        tp_btf::BtfTracePointLink,
+        raw_trace_point::RawTracePointLink, tp_btf::BtfTracePointLink,
     },
 };
 use aya_log::EbpfLogger;
@@ -23,11 +23,12 @@ use super::{
     btf::Wanted,
     cgroup::Hierarchy,
     cost::{Counted, Prices},
-    counts::{CountersPod, CpuSwitchesPod},
+    counts::{CountersPod, CpuInterruptsPod, CpuSwitchesPod},
     diagnostics::Diagnostics,
     fields::Fields,
+    interrupts,
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{EMPTY, LOOK, PROBES, SHOW, SNAPSHOT, WATCH},
+    probes::{EMPTY, PROBES, SNAPSHOT, WATCH},
     ring::{self, Rings},
     slots::Slots,
 };
@@ -110,16 +111,15 @@ impl Layout {
         size: usize,
         each: u64,
     ) -> Result<Option<Slots>, Refusal> {
+        if each == 0 {
+            return Ok(None);
+        }
         let refused = |error| refused_by_kernel(&format!("map {}", names[0]), &error);
         let mut array = |name| match ebpf.take_map(name) {
             Some(Map::Array(map)) => Ok(map),
             _ => Err(refused(std::io::Error::from(std::io::ErrorKind::NotFound))),
         };
-        // Whatever becomes of them, they are out of the object that we keep.
         let maps = [array(names[0])?, array(names[1])?];
-        if each == 0 {
-            return Ok(None);
-        }
         Slots::map(maps, size, self.cpus, each)
             .map(Some)
             .map_err(refused)
@@ -159,9 +159,11 @@ pub struct Session {
     /// Holds what was not taken out of it: programs and maps live as long as this.
     pub(super) ebpf: aya::Ebpf,
     links: Vec<BtfTracePointLink>,
+    interrupt_links: Vec<RawTracePointLink>,
     rings: Rings,
     pub(super) counters: PerCpuArray<MapData, CountersPod>,
     pub(super) switches: PerCpuArray<MapData, CpuSwitchesPod>,
+    pub(super) interrupts: PerCpuArray<MapData, CpuInterruptsPod>,
     /// Records taken out of the rings, announcements of losses aside.
     received: u64,
     /// What was counted while nobody was traced.
@@ -193,6 +195,7 @@ impl Session {
         let [slots, history] = layout.map(&mut ebpf)?;
         let counters = take::<PerCpuArray<MapData, CountersPod>>(&mut ebpf, "COUNTERS")?;
         let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
+        let interrupts = take::<PerCpuArray<MapData, CpuInterruptsPod>>(&mut ebpf, "INTERRUPTS")?;
         let logger = if options.verbose {
             EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).ok()
         } else {
@@ -212,6 +215,9 @@ impl Session {
             .load(iterator, &btf)
             .map_err(|error| refused_by_kernel("load the task iterator", &error))?;
         load_probes(&mut ebpf, &btf)?;
+        if facts.interrupts {
+            interrupts::load(&mut ebpf)?;
+        }
         if options.narrow.is_some() {
             let program: &mut RawTracePoint = self::program(&mut ebpf, WATCH)?;
             program
@@ -231,9 +237,11 @@ impl Session {
         let mut session = Session {
             ebpf,
             links: Vec::new(),
+            interrupt_links: Vec::new(),
             rings,
             counters,
             switches,
+            interrupts,
             received: 0,
             before: Counted::default(),
             buffer: options.buffer,
@@ -266,6 +274,9 @@ impl Session {
 
     /// From the return on, records flow.
     pub fn attach(&mut self) -> Result<(), Refusal> {
+        if self.facts.interrupts {
+            self.interrupt_links = interrupts::attach(&mut self.ebpf)?;
+        }
         self.links = attach(&mut self.ebpf)?;
         self.look_at_cpus();
         Ok(())
@@ -283,38 +294,6 @@ impl Session {
             self.links.push(program.take_link(link).map_err(refused)?);
         }
         Ok(())
-    }
-
-    /// Whether each CPU idles now, unless it has switched since the probes are on. Without this (kernels
-    /// before 5.10 cannot) a CPU that never switches counts as busy.
-    fn look_at_cpus(&mut self) {
-        self.run_everywhere(LOOK);
-    }
-
-    /// Lets all be read that the CPUs keep of threads that are not watched, up to now. Without this (kernels
-    /// before 5.10 cannot) what a wait was for that does not end is unknown.
-    pub fn show_history(&mut self) {
-        if self.facts.narrow {
-            self.run_everywhere(SHOW);
-        }
-    }
-
-    fn run_everywhere(&mut self, name: &str) {
-        let cpus: Vec<u32> = self.facts.cpus.iter().map(|cpu| u32::from(cpu.0)).collect();
-        let Ok(program) = program::<RawTracePoint>(&mut self.ebpf, name) else {
-            return;
-        };
-        if program.fd().is_err() && program.load().is_err() {
-            return;
-        }
-        for cpu in cpus {
-            let options = RawTracePointRunOptions {
-                cpu: Some(cpu),
-                ..RawTracePointRunOptions::new()
-            };
-            // A CPU that went away meanwhile has nothing to tell.
-            let _ = program.test_run(options);
-        }
     }
 
     /// From now on these threads are watched, and what they create; where all are, they are anyway.
@@ -382,6 +361,7 @@ impl Session {
     /// From the return on nothing is added to the rings; what is in them can still be drained.
     pub fn detach(&mut self) {
         self.links.clear();
+        self.interrupt_links.clear();
     }
 }
 
@@ -453,6 +433,7 @@ fn load(
         .override_global(global::HISTORY_SHIFT, &history_shift, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RINGS", possible_cpus as u32)
+        .map_max_entries("RESCHED", possible_cpus as u32)
         .map_max_entries("WATCHED", watch_blocks)
         .map_max_entries("QUEUED", watch_blocks)
         .map_max_entries("SLOTS", layout.all(layout.slots))

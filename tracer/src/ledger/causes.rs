@@ -20,16 +20,18 @@ pub struct Causes {
     /// By [`ChargeKind`]; those of threads are in `threads`.
     others: [Share; KINDS],
     pub preemptors: Vec<Preemptor>,
+    /// Those that were too many to be kept apart.
+    pub other_preemptors: Share,
     pub wakers: Vec<Waker>,
     pub blockers: Vec<Blocker>,
 }
 
 const KINDS: usize = ChargeKind::Unknown as usize + 1;
 
-/// Who came when it left runnable; `None`: the sum of those that were too many.
+/// Who came when it left runnable.
 #[derive(Clone, Debug, Default)]
 pub struct Preemptor {
-    pub who: Option<WhoId>,
+    pub who: WhoId,
     pub share: Share,
     pub waits: Histogram,
     pub delays: Option<Box<Histogram>>,
@@ -59,7 +61,7 @@ pub struct Blocker {
 }
 
 impl Preemptor {
-    fn of(who: Option<WhoId>) -> Preemptor {
+    fn of(who: WhoId) -> Preemptor {
         Preemptor {
             who,
             ..Preemptor::default()
@@ -90,14 +92,21 @@ impl Causes {
         (length, whole, at): (Nanos, bool, Timestamp),
         delay: Option<Nanos>,
     ) {
-        let row = place(&mut self.preemptors, PREEMPTORS, |row| row.who == Some(who));
+        let row = place(&mut self.preemptors, PREEMPTORS, |row| row.who == who);
         let row = match row {
             Place::Found(row) => row,
-            Place::Free(rows) => push(rows, Preemptor::of(Some(who))),
-            Place::Full(rows) => match rows.iter().position(|row| row.who.is_none()) {
-                Some(rest) => &mut rows[rest],
-                None => push(rows, Preemptor::of(None)),
-            },
+            Place::Free(rows) => push(rows, Preemptor::of(who)),
+            // Whoever counts least makes room for one that counts more.
+            Place::Full(rows) => {
+                let least = rows.iter_mut().min_by_key(|row| row.share.ns);
+                let Some(least) = least.filter(|least| least.share.ns < length) else {
+                    return self.other_preemptors.add(1, length);
+                };
+                let before = std::mem::replace(least, Preemptor::of(who));
+                self.other_preemptors
+                    .add(before.share.count, before.share.ns);
+                least
+            }
         };
         row.share.add(1, length);
         if whole {
@@ -204,7 +213,7 @@ impl Causes {
     /// Everybody who is referred to.
     pub fn names(&self) -> impl Iterator<Item = WhoId> {
         let threads = self.threads.iter().map(|(who, _)| who);
-        let preemptors = self.preemptors.iter().filter_map(|row| row.who);
+        let preemptors = self.preemptors.iter().map(|row| row.who);
         let wakers = self.wakers.iter().filter_map(|row| row.who);
         let blockers = self.blockers.iter().filter_map(|row| row.who);
         threads.chain(preemptors).chain(wakers).chain(blockers)

@@ -4,8 +4,8 @@
 
 use crate::model::{Nanos, WhoId};
 
-/// Places at the most: 2 KiB of a thread that waits for crowds.
-const MOST: usize = 128;
+/// Places at the most: 1 KiB of a thread that waits for crowds.
+const MOST: usize = 64;
 /// The first places.
 const LEAST: usize = 4;
 /// Places looked at for one.

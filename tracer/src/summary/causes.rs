@@ -69,7 +69,7 @@ impl Namer<'_> {
 
     pub fn preempted_by(&self, causes: &Causes, from: Timestamp) -> Vec<PreemptedBy> {
         let row = |row: &Preemptor| {
-            let who = self.who(row.who);
+            let who = self.who(Some(row.who));
             let summary = |lengths: &Histogram| lengths.summary(from);
             PreemptedBy {
                 who,
@@ -80,7 +80,17 @@ impl Namer<'_> {
                 resched_delay: row.delays.as_deref().map(summary),
             }
         };
-        let mut rows: Vec<PreemptedBy> = causes.preemptors.iter().map(row).collect();
+        let rest = causes.other_preemptors;
+        let rest = (rest.count > 0).then_some(PreemptedBy {
+            who: None,
+            same_process: None,
+            count: rest.count,
+            ns: rest.ns,
+            p99: None,
+            resched_delay: None,
+        });
+        let rows = causes.preemptors.iter().map(row);
+        let mut rows: Vec<PreemptedBy> = rows.chain(rest).collect();
         rows.sort_by_key(|row| (std::cmp::Reverse(row.ns), tid(row.who)));
         rows
     }

@@ -6,6 +6,7 @@ mod demo;
 mod identity;
 mod load;
 mod pingpong;
+mod planted;
 mod sched;
 mod uring;
 
@@ -108,6 +109,26 @@ const WORKLOADS: &[Workload] = &[
         name: "io-uring",
         about: "COUNT reads by a worker thread of the kernel",
         run: uring::run,
+    },
+    Workload {
+        name: "burns",
+        about: "one thread that only computes",
+        run: planted::burns,
+    },
+    Workload {
+        name: "bursts",
+        about: "one thread, computes 3 ms and sleeps 1 ms",
+        run: planted::bursts,
+    },
+    Workload {
+        name: "pulses",
+        about: "COUNT times one thread computes for DURATION and sleeps nine times as long",
+        run: planted::pulses,
+    },
+    Workload {
+        name: "packets",
+        about: "one thread that sends datagrams nobody reads",
+        run: planted::packets,
     },
     // What the others run again.
     Workload {

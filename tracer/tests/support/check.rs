@@ -84,6 +84,7 @@ pub fn problems(report: &Value) -> Vec<String> {
         list(report, "processes"),
         "/totals/wait_ns",
     );
+    found.problems.extend(super::budget::problems(report));
     found.problems
 }
 

@@ -7,10 +7,12 @@
     reason = "every test file compiles its own copy and uses a part of it"
 )]
 
+pub mod budget;
 pub mod check;
 pub mod machine;
 pub mod nginx;
 pub mod pipe;
+pub mod planted;
 pub mod trace;
 
 use std::fs::OpenOptions;

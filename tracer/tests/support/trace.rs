@@ -113,6 +113,17 @@ impl Live {
         fs::read(&self.file).is_ok_and(|text| text.contains(&b'\n'))
     }
 
+    /// What it has printed so far of this type.
+    pub fn lines(&self, kind: &str) -> Vec<Value> {
+        let text = fs::read_to_string(&self.file).expect("read the output");
+        // The last one may not be whole yet.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines = whole
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        lines.filter(|line: &Value| line["type"] == kind).collect()
+    }
+
     /// Lets it see what has just happened, then ends it and takes the report, which must be valid.
     #[track_caller]
     pub fn finish(mut self) -> Value {

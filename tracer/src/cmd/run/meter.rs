@@ -152,6 +152,7 @@ fn in_words(prices: &Prices) -> String {
         call,
         switch,
         waking,
+        interrupt,
         switch_passed,
         waking_passed,
         ..
@@ -161,5 +162,8 @@ fn in_words(prices: &Prices) -> String {
     } else {
         String::new()
     };
-    format!("switch {switch:.0} ns, wake-up {waking:.0} ns{passed}, each call {call:.0} ns")
+    format!(
+        "switch {switch:.0} ns, wake-up {waking:.0} ns{passed}, begin or end of an interrupt \
+         {interrupt:.0} ns, each call {call:.0} ns"
+    )
 }

@@ -59,19 +59,27 @@ pub fn resolve(options: &TargetOptions) -> anyhow::Result<Resolved> {
             comm: union(&options.comms)?,
             cgroups: ids,
             children: !options.no_children,
-            description: describe(options),
+            description: in_words(options),
         },
         hierarchy,
         cgroups,
     })
 }
 
-/// What only procfs and the cgroup file system know of the processes in a report.
-pub fn describe_processes(report: &mut Report, at_start: &HashMap<u64, String>, cmdline: bool) {
+/// What only procfs and the cgroup file system know of what is in a report.
+pub fn describe(report: &mut Report, at_start: &HashMap<u64, String>, cmdline: bool) {
     let now = table(cgroup::mounts().first().map(|mount| mount.hierarchy));
+    let path = |id: Option<u64>| at_start.get(&id?).or_else(|| now.get(&id?)).cloned();
+    if let Some(spikes) = &mut report.spikes {
+        for spike in &mut spikes.spikes {
+            spike.cgroup = path(spike.cgroup_id);
+        }
+        for cause in &mut spikes.causes {
+            cause.cgroup = path(cause.cgroup_id);
+        }
+    }
     for process in &mut report.processes {
-        let path = |table: &HashMap<u64, String>| table.get(&process.cgroup_id?).cloned();
-        process.cgroup = path(at_start).or_else(|| path(&now));
+        process.cgroup = path(process.cgroup_id);
         if cmdline {
             process.cmdline = procfs::cmdline(process.pid);
         }
@@ -98,7 +106,7 @@ fn union(patterns: &[Regex]) -> anyhow::Result<Option<Regex>> {
     })?))
 }
 
-fn describe(options: &TargetOptions) -> String {
+fn in_words(options: &TargetOptions) -> String {
     let mut parts = Vec::new();
     parts.extend(options.pids.iter().map(|pid| format!("pid {pid}")));
     parts.extend(options.tids.iter().map(|tid| format!("tid {tid}")));

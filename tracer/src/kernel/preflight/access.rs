@@ -10,7 +10,7 @@ const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// Descriptors held beside one ring per CPU: programs, maps, links, BTF, files.
-const OWN_FILES: u64 = 64;
+const OWN_FILES: u64 = 96;
 
 pub fn requirements(facts: &Facts) -> Vec<Requirement> {
     let mut list = vec![

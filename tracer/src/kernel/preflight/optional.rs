@@ -59,6 +59,8 @@ pub fn requirements(facts: &Facts, btf: Option<&Btf>) -> Vec<Requirement> {
             optional(name, state, seen, lost, remedy)
         })
         .collect();
+    list.push(interrupts(facts));
+    list.extend(vectors(facts));
     list.push(cgroups(facts));
     for (name, lost) in [
         (
@@ -71,7 +73,7 @@ pub fn requirements(facts: &Facts, btf: Option<&Btf>) -> Vec<Requirement> {
         ),
         (
             "sched_set_need_resched_tp",
-            "the delay from \"must reschedule\" to the switch cannot be measured",
+            "resched_delay: how long a thread still ran after the kernel decided that it is to go",
         ),
     ] {
         let remedy = "Linux 6.16 or newer".to_owned();
@@ -98,6 +100,55 @@ fn optional(name: &str, state: State, seen: &str, lost: &'static str, remedy: &s
         remedy: remedy.to_owned(),
         required: false,
     }
+}
+
+fn interrupts(facts: &Facts) -> Requirement {
+    let told = facts.fields.as_ref().map(|fields| &fields.interrupts);
+    let (state, seen) = match told {
+        None => (
+            State::Unknown,
+            "cannot be told without the kernel BTF".to_owned(),
+        ),
+        Some(told) if told.threaded => (
+            State::Missing,
+            "softirqs run in threads here (PREEMPT_RT)".to_owned(),
+        ),
+        Some(told) if told.enough() => (State::Found, "this kernel tells".to_owned()),
+        Some(told) => (
+            State::Missing,
+            format!("this kernel has no {}", told.missing.join(", ")),
+        ),
+    };
+    optional(
+        "interrupts",
+        state,
+        &seen,
+        "run_irq_ns, run_softirq_ns; an interrupt that wakes a thread cannot be told from the thread it interrupts",
+        "boot a kernel built with CONFIG_TRACEPOINTS=y and without CONFIG_PREEMPT_RT",
+    )
+}
+
+/// Interrupts without a handler that has a name: on x86-64 only.
+fn vectors(facts: &Facts) -> Option<Requirement> {
+    let told = &facts.fields.as_ref()?.interrupts;
+    if !told.enough() || !cfg!(target_arch = "x86_64") {
+        return None;
+    }
+    let (state, seen) = if told.untold.is_empty() {
+        (State::Found, "this kernel tells".to_owned())
+    } else {
+        (
+            State::Missing,
+            format!("this kernel has no {}", told.untold.join(", ")),
+        )
+    };
+    Some(optional(
+        "calls between CPUs",
+        state,
+        &seen,
+        "their time counts as the interrupted thread's own, and so do wake-ups by them",
+        "boot a kernel built with CONFIG_SMP=y and CONFIG_IRQ_WORK=y; needless where there is only one CPU",
+    ))
 }
 
 fn cgroups(facts: &Facts) -> Requirement {

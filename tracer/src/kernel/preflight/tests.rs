@@ -84,8 +84,8 @@ fn all_obstacles_are_told_at_once_each_with_its_remedy() {
                             run as root, or: setcap cap_bpf,cap_perfmon+ep $(command -v tracer)
       PID namespace         this process is in a container's: the numbers here are not the kernel's
                             run on the host, or start the container with --pid=host
-      open files            limit 16, needed 66
-                            ulimit -n 66
+      open files            limit 16, needed 98
+                            ulimit -n 98
       locked memory         limit 65536 bytes, and kernels before 5.11 charge the buffers to it
                             ulimit -l unlimited, or run as root
     ");
