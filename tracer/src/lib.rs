@@ -11,6 +11,7 @@ pub mod dist;
 pub mod engine;
 pub mod folded;
 pub mod host;
+pub mod insights;
 pub mod ledger;
 pub mod model;
 pub mod pipeline;

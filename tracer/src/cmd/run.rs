@@ -22,6 +22,7 @@ use crate::{
     },
     command::{Running, Waiting},
     host::Host,
+    insights::insights,
     kernel::{
         alarm::Alarm,
         fields::Fields,
@@ -313,6 +314,7 @@ async fn observe(
         report.window.started = Some(started.to_string());
         report.cost = cost;
         target::describe(&mut report, &target.cgroups, options.cmdline);
+        report.insights = insights(&report, session.facts());
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
         let seen = write(output, options, &host, &report, &style)?;
         Ok(Written { report, seen })

@@ -18,24 +18,22 @@ pub fn duration(nanos: Nanos) -> String {
 }
 
 /// A part in the unit and with the digits of its whole, so that the parts add up to what stands before them:
-/// `0.5 ms` of `14.2 ms`. What would vanish there keeps a unit of its own.
-pub fn part(part: Nanos, whole: Nanos) -> String {
+/// `0.5 ms` of `14.2 ms`. `None`: nothing of it is left at these digits.
+pub fn part(part: Nanos, whole: Nanos) -> Option<String> {
     let shown = duration(whole);
-    let Some((number, unit)) = shown.split_once(' ') else {
-        return duration(part);
-    };
+    let (number, unit) = shown.split_once(' ').unwrap_or((&shown, ""));
     let digits = number.split_once('.').map_or(0, |(_, digits)| digits.len());
     let ns = match unit {
+        "ns" => 1e0,
         "us" => 1e3,
         "ms" => 1e6,
         "s" => 1e9,
-        _ => return duration(part),
+        // Minutes and more.
+        _ => return (part.0 >= 1_000_000_000).then(|| duration(part)),
     };
     let text = format!("{:.digits$} {unit}", part.0 as f64 / ns);
-    if part > Nanos::ZERO && !text.contains(|c: char| ('1'..='9').contains(&c)) {
-        return duration(part);
-    }
-    text
+    text.contains(|c: char| ('1'..='9').contains(&c))
+        .then_some(text)
 }
 
 /// As people write it in an option: `5 ms`, `1.5 s`.
@@ -173,16 +171,19 @@ mod tests {
     fn parts_look_like_their_whole() {
         let of = |whole: u64, parts: &[u64]| -> Vec<String> {
             let shown = parts.iter().map(|&ns| part(Nanos(ns), Nanos(whole)));
-            shown.collect()
+            shown.map(|text| text.unwrap_or("-".into())).collect()
         };
         assert_eq!(
-            of(14_200_000, &[9_100_000, 3_000_000, 500_000, 40_000, 0]),
-            ["9.1 ms", "3.0 ms", "0.5 ms", "40.0 us", "0.0 ms"]
+            of(14_200_000, &[9_100_000, 3_000_000, 50_000, 49_000, 0]),
+            ["9.1 ms", "3.0 ms", "0.1 ms", "-", "-"]
         );
-        assert_eq!(of(5_000_000, &[4_200_000, 4_000]), ["4.20 ms", "4.00 us"]);
+        assert_eq!(of(5_000_000, &[4_200_000, 4_000]), ["4.20 ms", "-"]);
         assert_eq!(of(1_500_000_000, &[900_000_000]), ["0.90 s"]);
         assert_eq!(of(850, &[400]), ["400 ns"]);
-        assert_eq!(of(130_000_000_000, &[99_000_000_000]), ["99.0 s"]);
+        assert_eq!(
+            of(130_000_000_000, &[99_000_000_000, 1_000_000]),
+            ["99.0 s", "-"]
+        );
     }
 
     #[test]

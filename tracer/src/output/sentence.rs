@@ -6,8 +6,9 @@ use super::{escape, human, words};
 use crate::model::{Nanos, WaitCause, WakerKind};
 use crate::report::{ChargeKind, Spike, SpikeCause, SpikeWaker, WaitedFor, Who};
 
-/// Shares named one by one in a sentence. More would not be read.
+/// Shares named one by one in a sentence, and the least that is worth a name. More would not be read.
 const NAMED: usize = 5;
+const WORTH_A_NAME: f64 = 0.01;
 
 /// `api 12 waited 14.2 ms for CPU 3 (preempted): 9.1 ms backup/991 (other process, nice 19), 5.1 ms softirq`.
 pub fn spike(spike: &Spike) -> String {
@@ -38,11 +39,10 @@ fn began(spike: &Spike) -> String {
     if spike.cause != WaitCause::Woken {
         return text;
     }
-    let late = spike
-        .wake
-        .filter(|wake| wake.0.saturating_mul(100) >= spike.latency.0.max(1));
-    if let Some(wake) = late {
-        text.push_str(&format!(" {} late", human::part(wake, spike.latency)));
+    if let Some(wake) = spike.wake.filter(|wake| is_worth_it(*wake, spike))
+        && let Some(time) = human::part(wake, spike.latency)
+    {
+        text.push_str(&format!(" {time} late"));
     }
     if let Some(SpikeWaker { kind, who }) = spike.woken_by
         && (who.is_some() || kind != WakerKind::Unknown)
@@ -55,30 +55,39 @@ fn began(spike: &Spike) -> String {
     text
 }
 
+fn is_worth_it(time: Nanos, spike: &Spike) -> bool {
+    time.0 as f64 >= WORTH_A_NAME * spike.latency.0 as f64
+}
+
 fn parts(spike: &Spike) -> Vec<String> {
     let shares = &spike.waited_for;
-    let kept = if shares.len() <= NAMED + 1 {
-        shares.len()
-    } else {
-        NAMED
+    let worth_it = shares
+        .iter()
+        .take_while(|share| is_worth_it(share.ns, spike));
+    // A single one takes no more room than its sum.
+    let kept = match worth_it.count() {
+        all if all <= NAMED + 1 && shares.len() <= all + 1 => shares.len(),
+        some => some.min(NAMED),
     };
     let (named, rest) = shares.split_at(kept);
+    // What is not known is told apart.
     let (unknown, others): (Vec<&WaitedFor>, Vec<&WaitedFor>) = rest
         .iter()
         .partition(|share| share.kind == ChargeKind::Unknown);
     let one = |share: &WaitedFor| {
-        let time = human::part(share.ns, spike.latency);
-        format!("{time} {}", culprit(share, spike.cgroup.as_deref()))
+        let time = human::part(share.ns, spike.latency)?;
+        let culprit = culprit(share, spike.cgroup.as_deref());
+        Some(format!("{time} {culprit}"))
     };
-    let mut parts: Vec<String> = named.iter().map(one).collect();
-    if !others.is_empty() {
-        let time: Nanos = others.iter().map(|share| share.ns).sum();
-        let time = human::part(time, spike.latency);
-        parts.push(format!("{time} {} others", others.len()));
-    }
-    // What is not known is told, however little it is.
-    parts.extend(unknown.into_iter().map(one));
-    parts
+    let time: Nanos = others.iter().map(|share| share.ns).sum();
+    let others =
+        human::part(time, spike.latency).map(|time| format!("{time} {} others", others.len()));
+    named
+        .iter()
+        .filter_map(one)
+        .chain(others)
+        .chain(unknown.into_iter().filter_map(one))
+        .collect()
 }
 
 /// `backup/991 (other process, nice 19)`, `softirq`. The cgroup is the one whose quota the waiting thread is under.
@@ -87,18 +96,9 @@ pub fn culprit(share: &WaitedFor, cgroup: Option<&str>) -> String {
         (ChargeKind::Thread | ChargeKind::KernelThread, Some(who)) => {
             thread(who, share.same_process)
         }
-        (ChargeKind::Thread, None) => many(share.same_process).into(),
+        (ChargeKind::Thread, None) => "other threads".into(),
         (ChargeKind::KernelThread, None) => "other kernel threads".into(),
         (kind, _) => thing(kind, cgroup),
-    }
-}
-
-/// Those that were too many to be kept apart.
-pub fn many(same_process: Option<bool>) -> &'static str {
-    match same_process {
-        Some(true) => "other threads of its process",
-        Some(false) => "other processes",
-        None => "other threads",
     }
 }
 
@@ -346,14 +346,32 @@ mod tests {
             text.ends_with("1.7 ms hog/4 (other process), 5.1 ms 3 others, 0.6 ms unknown"),
             "{text}"
         );
+        let with = |shares: &[WaitedFor]| {
+            let mut spike_ = sample::preempted_spike();
+            spike_.waited_for = shares.to_vec();
+            let text = spike(&spike_);
+            text.split_once(": ")
+                .map(|(_, parts)| parts.to_owned())
+                .expect("parts")
+        };
+        // Small ones are together what none of them is; what would be 0.0 is left out.
+        let small = |length| charged(ChargeKind::Irq, length);
+        let idle = charged(ChargeKind::Idle, 14_000);
+        assert_eq!(
+            with(&[idle, small(80), small(70), small(50)]),
+            "14.0 ms the CPU idle, 0.2 ms 3 others"
+        );
+        assert_eq!(
+            with(&[idle, small(80)]),
+            "14.0 ms the CPU idle, 0.1 ms hard interrupts"
+        );
+        assert_eq!(with(&[idle, small(30)]), "14.0 ms the CPU idle");
     }
 
     #[test]
     fn those_that_have_no_name_are_told_apart() {
-        let mut many = charged(ChargeKind::Thread, 1);
+        let many = charged(ChargeKind::Thread, 1);
         assert_eq!(culprit(&many, None), "other threads");
-        many.same_process = Some(false);
-        assert_eq!(culprit(&many, None), "other processes");
         let named = SpikeCause {
             kind: ChargeKind::Thread,
             pid: Some(991),

@@ -3,9 +3,9 @@
 use super::source::{Source, paths};
 
 /// Turns bytes and times into reports: no clock, no file, no output, on any system.
-const CORE: [&str; 14] = [
+const CORE: [&str; 15] = [
     "model", "decode", "reorder", "engine", "ledger", "audit", "dist", "report", "summary",
-    "pipeline", "target", "host", "table", "folded",
+    "pipeline", "target", "host", "table", "folded", "insights",
 ];
 
 /// Move bytes, whatever they mean.

@@ -89,11 +89,13 @@ fn preempted(process: &Process, thread: &Thread) -> Option<String> {
         return None;
     }
     let one = |row: &PreemptedBy| {
-        let who = match &row.who {
-            Some(who) => sentence::name(who, who.pid == process.pid),
-            None => sentence::many(row.same_process).into(),
-        };
-        let mut text = format!("{who} {} ({}", times(row.count), human::duration(row.ns));
+        let who = row.who.as_ref()?;
+        let mut text = format!(
+            "{} {} ({}",
+            sentence::name(who, who.pid == process.pid),
+            times(row.count),
+            human::duration(row.ns)
+        );
         if let Some(p99) = row.p99 {
             text.push_str(&format!(", p99 {}", human::duration(p99)));
         }
@@ -102,9 +104,24 @@ fn preempted(process: &Process, thread: &Thread) -> Option<String> {
             let p99 = human::duration(delay.p99);
             text.push_str(&format!(", p99 {p99} after the decision"));
         }
-        text + ")"
+        Some(text + ")")
     };
-    Some(format!("preempted by {}", list(&thread.preempted_by, one)))
+    let mut rest: Vec<&PreemptedBy> = thread.preempted_by.iter().collect();
+    let mut named = Vec::new();
+    rest.retain(|row| match one(row).filter(|_| named.len() < OTHERS) {
+        Some(text) => {
+            named.push(text);
+            false
+        }
+        None => true,
+    });
+    if !rest.is_empty() {
+        let count = rest.iter().map(|row| row.count).sum();
+        let time = rest.iter().map(|row| row.ns).sum();
+        let (count, time) = (times(count), human::duration(time));
+        named.push(format!("others {count} ({time})"));
+    }
+    Some(format!("preempted by {}", named.join("; ")))
 }
 
 fn woken(process: &Process, thread: &Thread) -> Option<String> {
@@ -127,7 +144,7 @@ fn woken(process: &Process, thread: &Thread) -> Option<String> {
     let cross: u64 = rows.iter().map(|row| row.cross_cpu).sum();
     let mean = |sum: Nanos| human::duration(Nanos(sum.0 / count.max(1)));
     Some(format!(
-        "woken by {}; {} from another CPU; on average {} to the run queue and {} to the CPU",
+        "woken by {}; {} of them from another CPU; on average {} to the run queue and {} to the CPU",
         list(rows, one),
         human::share(cross, count),
         mean(wake),
@@ -167,7 +184,7 @@ fn blocked(process: &Process, thread: &Thread, arch: &str) -> Option<String> {
 
 fn list<T>(rows: &[T], one: impl Fn(&T) -> String) -> String {
     let shown: Vec<String> = rows.iter().take(OTHERS).map(one).collect();
-    shown.join(", ")
+    shown.join("; ")
 }
 
 /// A twentieth, or it says nothing.
