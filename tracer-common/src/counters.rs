@@ -89,6 +89,15 @@ pub struct SlotMarks {
     pub reserved: [u64; 2],
 }
 
+/// How many watched threads are on the run queue of a CPU, or are about to be. A cache line of its own: other
+/// CPUs change it, too.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    pub threads: u64,
+    pub reserved: [u64; 7],
+}
+
 /// A wake-up that waits to be told with the switch-in that it leads to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

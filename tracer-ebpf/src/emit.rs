@@ -157,7 +157,7 @@ pub fn tell_switch(counters: &mut Counters, at_ns: u64, fill: impl FnOnce(&mut S
 
 /// Wakes the collector. A quarter of the slots was written since the last time, so it is rare.
 #[inline(always)]
-fn call(at_ns: u64, cpu: u32) {
+pub fn call(at_ns: u64, cpu: u32) {
     if let Some(ring) = RINGS.get(cpu)
         && let Some(mut entry) = ring.reserve_untyped::<Header>(0)
     {

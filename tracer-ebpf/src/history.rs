@@ -1,10 +1,10 @@
-//! Who had each CPU while watched threads waited: kept in memory that the collector shares, and shown to it
-//! only where one of them had waited.
+//! Who had each CPU while watched threads waited for it: kept in memory that the collector shares, and shown to
+//! it only where one of them had waited.
 //!
-//! Whether anybody watched waits at all is one number for the machine: where nobody does, a switch of others
-//! costs no more than looking at it. While somebody does, each switch of others leaves an entry on its CPU. The
-//! newest entries of each CPU stay; when a watched thread comes to a CPU, or is taken from its run queue, the
-//! entries since its wait began are shown, by moving a mark.
+//! How many watched threads wait for a CPU is one number: where nobody does, a switch of others costs no more
+//! than looking at it. While somebody does, each switch of others leaves an entry. The newest entries of each
+//! CPU stay; when a watched thread comes to the CPU, or is taken from its run queue, or there are many, those
+//! since its wait began are shown, by moving a mark.
 
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
@@ -16,7 +16,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit::{counters, tell},
+    emit::{call, counters, tell},
     maps::{HISTORY, HISTORY_MARKS, QUEUED, WAITING},
     settings::{HISTORY_MASK, HISTORY_SHIFT, has},
     task::{RunQueue, Task},
@@ -28,20 +28,22 @@ const COUNTED: u8 = 1;
 /// The thread is not watched, and the stream has told who it is.
 const NAMED: u8 = 2;
 
-/// Whether a watched thread waits somewhere: never a wrong no. It is said before the thread is on a run queue,
-/// whose lock every switch of that CPU takes after.
+/// Whether a watched thread waits for this CPU: never a wrong no. It is said before the thread is on the run
+/// queue, whose lock every switch takes after. The idle place of a thread that is woken is where it ran last;
+/// it is moved from there before it is on another run queue.
 #[inline(always)]
 pub fn is_wanted() -> bool {
+    // SAFETY: a helper without preconditions.
     has(feature::NARROW)
-        && waiting().is_some_and(|waiting| {
+        && waiting(unsafe { bpf_get_smp_processor_id() }).is_some_and(|waiting| {
             // SAFETY: a number of the map.
             unsafe { (&raw const *waiting).cast::<u64>().read_volatile() != 0 }
         })
 }
 
-/// A watched thread is left on a run queue.
+/// A watched thread is left on the run queue of a CPU.
 #[inline(always)]
-pub fn queued(tid: u32) {
+pub fn queued(tid: u32, cpu: u32) {
     if has(feature::NARROW)
         && let Some(place) = watch::byte(&QUEUED, tid)
     {
@@ -49,15 +51,15 @@ pub fn queued(tid: u32) {
         unsafe {
             if place.read_volatile() != COUNTED {
                 place.write_volatile(COUNTED);
-                one_more();
+                one_more(cpu);
             }
         }
     }
 }
 
-/// It is on a CPU again.
+/// It is on that CPU again.
 #[inline(always)]
-pub fn unqueued(tid: u32) {
+pub fn unqueued(tid: u32, cpu: u32) {
     if has(feature::NARROW)
         && let Some(place) = watch::byte(&QUEUED, tid)
     {
@@ -65,9 +67,28 @@ pub fn unqueued(tid: u32) {
         unsafe {
             if place.read_volatile() == COUNTED {
                 place.write_volatile(0);
-                one_less();
+                one_less(cpu);
             }
         }
+    }
+}
+
+/// It goes to another CPU: from where it was left, or where it was woken, or both.
+#[inline(always)]
+pub fn moves(tid: u32, from: u32, to: u32, woken: bool) {
+    if !has(feature::NARROW) || from == to {
+        return;
+    }
+    // SAFETY: a byte of the map.
+    let left =
+        watch::byte(&QUEUED, tid).is_some_and(|place| unsafe { place.read_volatile() } == COUNTED);
+    if left {
+        one_less(from);
+        one_more(to);
+    }
+    if woken {
+        one_less(from);
+        one_more(to);
     }
 }
 
@@ -128,41 +149,39 @@ fn flags_of(task: Task) -> u16 {
 /// At a birth: whoever had this number before, this one is on no run queue, and nobody knows its name.
 #[inline(always)]
 pub fn forget(tid: u32) {
-    unqueued(tid);
     if has(feature::NARROW)
         && let Some(place) = watch::byte(&QUEUED, tid)
     {
-        // SAFETY: a byte of the map.
+        // SAFETY: a byte of the map. Who ended did so on a CPU, and was counted no more.
         unsafe { place.write_volatile(0) };
     }
 }
 
-/// A wake-up of a watched thread was noted.
+/// A watched thread waits for this CPU: left there, or woken, and noted.
 #[inline(always)]
-pub fn one_more() {
+pub fn one_more(cpu: u32) {
     if has(feature::NARROW)
-        && let Some(waiting) = waiting()
+        && let Some(waiting) = waiting(cpu)
     {
         waiting.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// The note was taken.
+/// It does no more, or its note was taken.
 #[inline(always)]
-pub fn one_less() {
+pub fn one_less(cpu: u32) {
     if has(feature::NARROW)
-        && let Some(waiting) = waiting()
+        && let Some(waiting) = waiting(cpu)
     {
         waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[inline(always)]
-fn waiting() -> Option<&'static AtomicU64> {
+fn waiting(cpu: u32) -> Option<&'static AtomicU64> {
+    let waiting = WAITING.get_ptr_mut(cpu)?;
     // SAFETY: a number of the map, which all CPUs change as one that is atomic.
-    WAITING
-        .get_ptr_mut(0)
-        .map(|waiting| unsafe { AtomicU64::from_ptr(waiting) })
+    Some(unsafe { AtomicU64::from_ptr(&raw mut (*waiting).threads) })
 }
 
 /// `prev`, who is not watched, leaves this CPU; or `stays`, and had it up to now.
@@ -231,6 +250,12 @@ pub fn left(
         flags,
     };
     marks.next = next.wrapping_add(1);
+    // Somebody waits for long: not all of it is kept here.
+    let unshown = marks.next.wrapping_sub(marks.head);
+    if unshown > mask >> 1 {
+        show(cpu, 0);
+        call(at_ns, cpu);
+    }
 }
 
 /// A watched thread waited on this CPU since `since_ns`, or before: what happened there meanwhile is shown. The

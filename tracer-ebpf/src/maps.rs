@@ -6,8 +6,8 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counters::{
-        Counters, CpuInterrupts, CpuSwitches, PROBES, Resched, SlotMarks, WAKE_NOTES, WakeNote,
-        WatchBlock,
+        Counters, CpuInterrupts, CpuSwitches, PROBES, Resched, SlotMarks, WAKE_NOTES, Waiting,
+        WakeNote, WatchBlock,
     },
     record::{Left, Switch},
 };
@@ -41,10 +41,9 @@ pub static HISTORY: Array<Left, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static HISTORY_MARKS: Array<SlotMarks, 1, MMAPABLE> = Array::new();
 
-/// How many watched threads are on a run queue, or are about to be. One number for all CPUs: on which one a
-/// woken thread will be, nobody knows.
+/// By CPU; the loader sets the length.
 #[btf_map]
-pub static WAITING: Array<u64, 1> = Array::new();
+pub static WAITING: Array<Waiting, 1> = Array::new();
 
 /// A byte a thread, as [`WATCHED`]: see `history`.
 #[btf_map]

@@ -404,7 +404,7 @@ impl SpanSink for Ledger {
                 begins = ends;
             }
         }
-        if let Some(who) = waited.gave_way_to {
+        if let Some(who) = waited.gave_way_to.filter(|_| from >= first) {
             causes.preempted(who, (length, whole, to), waited.resched);
         }
         // Who still waits may yet be told otherwise.

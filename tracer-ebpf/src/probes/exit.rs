@@ -15,7 +15,7 @@ use crate::{emit::emit, task::Task};
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     // A wake-up that it has not slept for would keep the place taken.
-    waking::take(task.tid());
+    waking::take(task.tid(), task.cpu());
     emit(Probe::Exit, kind::EXIT, task.tid(), |record: &mut Exit| {
         task.write_key(&mut record.task);
         record.tid = task.tid();

@@ -8,15 +8,20 @@ use tracer_common::{
     record::{Migrate, kind},
 };
 
+use super::waking;
 use crate::{emit::emit, history, task::Task, watch::is_watched};
 
 #[btf_tracepoint(function = "sched_migrate_task")]
 pub fn sched_migrate_task(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     let to_cpu: u32 = ctx.arg(1);
-    // Taken from a run queue, which is locked. Who is woken was on none.
-    if task.is_migrating() && is_watched(task.tid()) {
-        history::show(task.cpu(), 0);
+    let (tid, from) = (task.tid(), task.cpu());
+    if is_watched(tid) {
+        history::moves(tid, from, to_cpu, waking::read(tid) != 0);
+        // Taken from a run queue, which is locked. Who is woken was on none.
+        if task.is_migrating() {
+            history::show(from, 0);
+        }
     }
     emit(
         Probe::Migrate,

@@ -103,7 +103,7 @@ pub unsafe extern "C" fn snapshot(ctx: *const IterTask) -> i32 {
         flags |= thread_flags::UNWATCHED;
     } else if record.state == 0 && !before.on_cpu {
         // It waits already.
-        history::queued(record.tid);
+        history::queued(record.tid, record.cpu);
     }
     if let Some((number, compat)) = task.syscall() {
         record.syscall = number;

@@ -75,13 +75,15 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     };
     let taken = interrupts::at_switch();
     let by_itself = !preempt && state != 0 && prev.state() != 0;
+    // SAFETY: a helper without preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
     if has(feature::NARROW) {
         // The idle thread before a watched one is told by the switch itself.
         if !prev_watched && (!next_watched || prev_tid != 0) {
             history::left(at_ns, prev, queue, taken, false);
         }
         if prev_watched && !by_itself {
-            history::queued(prev_tid);
+            history::queued(prev_tid, cpu);
         }
         if prev_watched && !next_watched {
             history::introduce(at_ns, next, next_tid);
@@ -91,7 +93,7 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         return;
     }
     if has(feature::NARROW) && next_watched {
-        history::unqueued(next_tid);
+        history::unqueued(next_tid, cpu);
         let queued = next.last_queued();
         let queued_ns = at_ns.wrapping_sub(queue.clock().wrapping_sub(queued) + CLOCK_SLACK_NS);
         let woken_ns = waking::read(next_tid);
@@ -102,8 +104,7 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         } else {
             queued_ns
         };
-        // SAFETY: a helper without preconditions.
-        history::show(unsafe { bpf_get_smp_processor_id() }, since_ns);
+        history::show(cpu, since_ns);
     }
     let (irq_ns, softirq_ns) = taken;
     // Whom a signal kept from blocking called schedule() by itself, too.
@@ -129,7 +130,7 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         record.clock_lag_ns = clock.wrapping_sub(queue.clock_task());
         record.nr_running = queue.nr_running();
         record.rq_clock_ns = clock;
-        let note = waking::take(next_tid);
+        let note = waking::take(next_tid, cpu);
         record.next_waking_ns = note.at_ns;
         record.next_waker = note.waker;
         record.next_waker_cpu = note.waker_cpu;

@@ -14,7 +14,7 @@ use crate::{emit::emit, history, task::Task, watch::is_watched};
 pub fn sched_wakeup_new(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     if is_watched(task.tid()) {
-        history::queued(task.tid());
+        history::queued(task.tid(), task.cpu());
     }
     emit(
         Probe::WakeupNew,

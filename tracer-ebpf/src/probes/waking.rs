@@ -73,7 +73,7 @@ pub fn note(task: Task) {
     }
     counters.noted = counters.noted.wrapping_add(1);
     if taken == 0 {
-        history::one_more();
+        history::one_more(task.cpu());
     }
     introduce(waker, at_ns);
     // SAFETY: as above. The waker holds the thread's `pi_lock`, and it is switched in only after that.
@@ -147,10 +147,10 @@ pub fn read(tid: u32) -> u64 {
 
 /// The note of a thread, and its place is free again; all zero where there is none.
 #[inline(always)]
-pub fn take(tid: u32) -> WakeNote {
+pub fn take(tid: u32, cpu: u32) -> WakeNote {
     find(tid).map_or(NO_NOTE, |note| {
         note.tid = 0;
-        history::one_less();
+        history::one_less(cpu);
         WakeNote { tid, ..*note }
     })
 }

@@ -434,6 +434,7 @@ fn load(
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RINGS", possible_cpus as u32)
         .map_max_entries("RESCHED", possible_cpus as u32)
+        .map_max_entries("WAITING", possible_cpus as u32)
         .map_max_entries("WATCHED", watch_blocks)
         .map_max_entries("QUEUED", watch_blocks)
         .map_max_entries("SLOTS", layout.all(layout.slots))

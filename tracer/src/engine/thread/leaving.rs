@@ -123,7 +123,8 @@ impl Thread {
                 since: at,
                 began: WaitBegan::Involuntary,
                 cause: cause(switch, yielded),
-                resched: switch.resched,
+                // One that yields goes by itself, whatever was decided before.
+                resched: switch.resched.filter(|_| !yielded),
                 stamped: switch.stamped,
                 clock: Some(switch.rq_clock),
             },
