@@ -10,10 +10,16 @@ use crate::{
     model::{Charge, Cpu, Interrupts, Nanos, Piece, Timestamp, WhoId},
 };
 
-/// Stretches kept of all CPUs together, and of one at least and at most.
-const ALL: usize = 1 << 15;
+/// Stretches kept one by one of all CPUs together, and of one at least and at most.
+const ALL: usize = 1 << 14;
 const LEAST: usize = 1 << 10;
-const MOST: usize = 1 << 14;
+const MOST: usize = 1 << 13;
+
+/// Older ones are summed up, so many at a time; and so many sums are kept of all CPUs together, and of one at
+/// least.
+const BLOCK: usize = 1 << 8;
+const BLOCKS: usize = 1 << 10;
+const FEWEST: usize = 1 << 3;
 
 /// Somebody had the CPU until then. It begins where the one before it ended.
 #[derive(Clone, Copy, Debug)]
@@ -48,12 +54,23 @@ impl From<Taken> for Sums {
     }
 }
 
+/// Many stretches as one: of a part of it, everybody has that part.
+#[derive(Debug)]
+struct Block {
+    until: Timestamp,
+    shares: Vec<(Charge, Nanos)>,
+}
+
 #[derive(Debug, Default)]
 struct Place {
+    /// Nothing is known of what was before.
+    forgotten: Timestamp,
+    /// By their ends.
+    blocks: VecDeque<Block>,
+    /// Where the stretches begin, and the sums then.
+    began: (Timestamp, Sums),
     /// By their ends.
     stretches: VecDeque<Stretch>,
-    /// Nothing is known of what was before, and these were the sums then.
-    forgotten: (Timestamp, Sums),
     /// Who came last.
     now: Option<Charge>,
 }
@@ -62,6 +79,7 @@ struct Place {
 pub struct History {
     places: Vec<Place>,
     keep: usize,
+    blocks: usize,
 }
 
 impl Default for History {
@@ -75,6 +93,7 @@ impl History {
         History {
             places: Vec::new(),
             keep: (ALL / cpus.max(1)).clamp(LEAST, MOST),
+            blocks: (BLOCKS / cpus.max(1)).max(FEWEST),
         }
     }
 
@@ -97,7 +116,7 @@ impl History {
     }
 
     fn put(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: impl Fn(Sums) -> Sums) {
-        let keep = self.keep;
+        let (keep, blocks) = (self.keep, self.blocks);
         let place = self.place(cpu);
         let later = |stretches: &VecDeque<Stretch>| match stretches.back() {
             Some(last) if last.until >= at => {
@@ -106,19 +125,19 @@ impl History {
             _ => stretches.len(),
         };
         let index = later(&place.stretches);
-        // What two records tell of one switch is one end; and what is forgotten is.
+        // What two records tell of one switch is one end; and what is summed up is.
         let known = place.stretches.get(index).map(|stretch| stretch.until);
-        if known == Some(at) || (index == 0 && at <= place.forgotten.0) {
+        if known == Some(at) || (index == 0 && at <= place.began.0) {
             return;
         }
         let before = match index.checked_sub(1) {
             Some(before) => place.stretches[before].taken,
-            None => place.forgotten.1,
+            None => place.began.1,
         };
         let taken = taken(before);
         if place.stretches.is_empty() {
             // What was taken before the first end is nobody's.
-            place.forgotten.1 = taken;
+            place.began.1 = taken;
         }
         let stretch = Stretch {
             until: at,
@@ -126,10 +145,8 @@ impl History {
             taken,
         };
         place.stretches.insert(index, stretch);
-        if place.stretches.len() > keep
-            && let Some(oldest) = place.stretches.pop_front()
-        {
-            place.forgotten = (oldest.until, oldest.taken);
+        if place.stretches.len() > keep {
+            place.sum_up(blocks);
         }
     }
 
@@ -153,11 +170,11 @@ impl History {
             first -= 1;
         }
         let before = first.checked_sub(1).and_then(|index| stretches.get(index));
-        let mut began = before.map_or(place.forgotten, |before| (before.until, before.taken));
+        let mut began = before.map_or(place.began, |before| (before.until, before.taken));
         let mut at = from;
         if at < began.0 {
             at = began.0.min(to);
-            put(pieces, at, Charge::Unknown);
+            place.explain_roughly(from, at, pieces);
         }
         for stretch in stretches.range(first..) {
             let end = stretch.until.min(to);
@@ -177,10 +194,15 @@ impl History {
     pub fn names(&self) -> impl Iterator<Item = WhoId> {
         self.places.iter().flat_map(|place| {
             let charges = place.stretches.iter().map(|stretch| stretch.charge);
-            charges.chain(place.now).filter_map(|charge| match charge {
-                Charge::Who(who) => Some(who),
-                _ => None,
-            })
+            let sums = place.blocks.iter().flat_map(|block| &block.shares);
+            let sums = sums.map(|(charge, _)| *charge);
+            charges
+                .chain(sums)
+                .chain(place.now)
+                .filter_map(|charge| match charge {
+                    Charge::Who(who) => Some(who),
+                    _ => None,
+                })
         })
     }
 
@@ -190,6 +212,83 @@ impl History {
             self.places.resize_with(index + 1, Place::default);
         }
         &mut self.places[index]
+    }
+}
+
+impl Place {
+    /// The oldest stretches become one sum.
+    #[cold]
+    fn sum_up(&mut self, keep: usize) {
+        let mut pieces = Vec::new();
+        let mut began = self.began;
+        let from = began.0;
+        for stretch in self.stretches.drain(..BLOCK.min(self.stretches.len())) {
+            stretch.split(began, began.0, stretch.until, &mut pieces);
+            began = (stretch.until, stretch.taken);
+        }
+        self.began = began;
+        if self.blocks.is_empty() && from == Timestamp(0) {
+            // The first stretch begins with the machine.
+            self.forgotten = pieces.first().map_or(from, |first| first.to);
+        }
+        let mut shares: Vec<(Charge, Nanos)> = Vec::with_capacity(pieces.len());
+        let mut at = from.max(self.forgotten);
+        for piece in pieces {
+            shares.push((piece.charge, piece.to.since(at)));
+            at = at.max(piece.to);
+        }
+        shares.sort_unstable_by_key(|(charge, _)| *charge);
+        shares.dedup_by(|one, all| {
+            let same = one.0 == all.0;
+            if same {
+                all.1 += one.1;
+            }
+            same
+        });
+        shares.shrink_to_fit();
+        self.blocks.push_back(Block {
+            until: began.0,
+            shares,
+        });
+        if self.blocks.len() > keep
+            && let Some(oldest) = self.blocks.pop_front()
+        {
+            self.forgotten = oldest.until;
+        }
+    }
+
+    /// What was before the stretches.
+    #[cold]
+    fn explain_roughly(&self, from: Timestamp, to: Timestamp, pieces: &mut Vec<Piece>) {
+        let mut at = from;
+        if at < self.forgotten {
+            at = self.forgotten.min(to);
+            put(pieces, at, Charge::Unknown);
+        }
+        let first = self.blocks.partition_point(|block| block.until <= at);
+        let mut began = match first.checked_sub(1) {
+            Some(before) => self.blocks[before].until,
+            None => self.forgotten,
+        };
+        for block in self.blocks.range(first..) {
+            let end = block.until.min(to);
+            if at >= end {
+                break;
+            }
+            let (length, all) = (end.since(at), block.until.since(began));
+            for &(charge, ns) in &block.shares {
+                at = Timestamp(at.0 + share(ns, length, all).0).min(end);
+                put(pieces, at, charge);
+            }
+            // What rounding left over.
+            if at < end {
+                at = end;
+                if let Some(last) = pieces.last_mut() {
+                    last.to = end;
+                }
+            }
+            began = block.until;
+        }
     }
 }
 
@@ -337,7 +436,18 @@ mod tests {
             history.left(CPU, Timestamp(10 * at), A, Taken::default());
         }
         assert_eq!(explained(&history, 0, 30), [(10, A), (20, A), (30, A)]);
-        history.left(CPU, Timestamp(1 << 40), A, Taken::default());
-        assert_eq!(explained(&history, 0, 20), [(10, Charge::Unknown), (20, A)]);
+        let (block, keep) = (BLOCK as u64, LEAST as u64);
+        for at in keep..block * (FEWEST as u64 + 1) + keep {
+            let charge = if at % 2 == 0 { A } else { B };
+            history.left(CPU, Timestamp(10 * (at + 1)), charge, Taken::default());
+        }
+        let pieces = explained(&history, 0, 2 * 10 * block);
+        assert_eq!(pieces[0].1, Charge::Unknown);
+        let known = pieces[0].0;
+        assert!(known <= 2 * 10 * block, "{known}");
+        // Of half a block everybody has half.
+        let (from, half) = (5 * 10 * block, 10 * block / 2);
+        let pieces = explained(&history, from, from + half);
+        assert_eq!(pieces, [(from + half / 2, A), (from + half, B)]);
     }
 }
