@@ -3,13 +3,15 @@
 //! In: births, iterator entries, execs, exits, renames. Out: slots and what is known of their owners.
 //! Must not know: time spent, spans.
 
+mod changes;
+
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
 use super::names::Names;
 use crate::{
-    model::{Comm, Key, Posture, Priority, Slot, ThreadInfo, Timestamp, Who, WhoId},
+    model::{Comm, Key, Posture, Priority, Slot, ThreadInfo, Timestamp, WhoId},
     table::Table,
 };
 
@@ -302,83 +304,6 @@ impl Tasks {
             self.by_pid.remove(&pid);
         }
         self.free_processes.push(id);
-    }
-
-    pub fn exec(&mut self, slot: Slot, tid: u32, old_tid: u32, comm: Comm) {
-        if let Some(who) = self.get_mut(slot) {
-            who.tid = tid;
-            if old_tid != tid {
-                who.was_tid = Some(old_tid);
-            }
-        }
-        self.hold(slot);
-        self.rename(slot, comm);
-    }
-
-    /// Into another cgroup, alone or with all of its process.
-    pub fn moved(&mut self, slot: Slot, whole_process: bool, cgroup: u64) {
-        let Some(who) = self.get_mut(slot) else {
-            return;
-        };
-        who.cgroup = Some(cgroup);
-        let (tid, process) = (who.tid, who.process);
-        if whole_process {
-            let threads = self
-                .identities
-                .iter_mut()
-                .filter_map(|(_, who)| who.as_mut());
-            for sibling in threads.filter(|who| who.process == process && who.died_at.is_none()) {
-                sibling.cgroup = Some(cgroup);
-            }
-        }
-        if let Some(process) = self.processes.get_mut(process.0 as usize)
-            && (whole_process || process.pid == tid)
-        {
-            process.cgroup = Some(cgroup);
-        }
-    }
-
-    pub fn rename(&mut self, slot: Slot, comm: Comm) {
-        let Some(who) = self.get_mut(slot) else {
-            return;
-        };
-        who.comm = comm;
-        let (tid, process) = (who.tid, who.process);
-        if let Some(process) = self.processes.get_mut(process.0 as usize)
-            && process.pid == tid
-        {
-            process.comm = comm;
-        }
-        self.call(slot);
-    }
-
-    pub fn prioritize(&mut self, slot: Slot, priority: Priority) {
-        if let Some(who) = self.get_mut(slot)
-            && who.priority != priority
-        {
-            who.priority = priority;
-            self.call(slot);
-        }
-    }
-
-    /// Its name says what is known of it now.
-    fn call(&mut self, slot: Slot) {
-        if let Some(who) = self.get(slot) {
-            let (name, known) = (who.name, self.as_culprit(who));
-            self.names.update(name, known);
-        }
-    }
-
-    fn as_culprit(&self, who: &Identity) -> Who {
-        let process = self.process(who.process);
-        Who {
-            pid: process.pid,
-            tid: who.tid,
-            comm: who.comm,
-            priority: who.priority,
-            kernel_thread: process.kernel_thread && !who.anonymous,
-            own: who.own,
-        }
     }
 
     fn place(&mut self, mut who: Identity) -> Slot {

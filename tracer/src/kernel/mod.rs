@@ -9,6 +9,7 @@ mod diagnostics;
 pub mod fields;
 pub mod host;
 mod interrupts;
+mod layout;
 pub mod preflight;
 mod probes;
 pub mod procfs;
