@@ -114,7 +114,7 @@ impl Engine {
             let end = moved.min(to);
             if at < end {
                 let first = pieces.len();
-                self.history.explain(on, at, end, pieces);
+                self.history.explain((on, thread.name), at, end, pieces);
                 for piece in &mut pieces[first..] {
                     if piece.charge == Charge::Unknown {
                         piece.charge = Charge::OtherCpu;
@@ -123,7 +123,7 @@ impl Engine {
                 at = end;
             }
         }
-        self.history.explain(cpu, at, to, pieces);
+        self.history.explain((cpu, thread.name), at, to, pieces);
         let first = pieces.first().map(|piece| piece.charge);
         sink.explained(&Waited {
             slot,

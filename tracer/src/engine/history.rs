@@ -155,8 +155,14 @@ impl History {
         self.place(cpu).now = Some(charge);
     }
 
-    /// What a wait on this CPU was for, from the last piece on, up to `to`.
-    pub fn explain(&self, cpu: Cpu, from: Timestamp, to: Timestamp, pieces: &mut Vec<Piece>) {
+    /// What a wait of `waiter` on this CPU was for, from the last piece on, up to `to`.
+    pub fn explain(
+        &self,
+        (cpu, waiter): (Cpu, WhoId),
+        from: Timestamp,
+        to: Timestamp,
+        pieces: &mut Vec<Piece>,
+    ) {
         if from >= to {
             return;
         }
@@ -174,7 +180,7 @@ impl History {
         let mut at = from;
         if at < began.0 {
             at = began.0.min(to);
-            place.explain_roughly(from, at, pieces);
+            place.explain_roughly(waiter, from, at, pieces);
         }
         for stretch in stretches.range(first..) {
             let end = stretch.until.min(to);
@@ -259,7 +265,13 @@ impl Place {
 
     /// What was before the stretches.
     #[cold]
-    fn explain_roughly(&self, from: Timestamp, to: Timestamp, pieces: &mut Vec<Piece>) {
+    fn explain_roughly(
+        &self,
+        waiter: WhoId,
+        from: Timestamp,
+        to: Timestamp,
+        pieces: &mut Vec<Piece>,
+    ) {
         let mut at = from;
         if at < self.forgotten {
             at = self.forgotten.min(to);
@@ -275,16 +287,23 @@ impl Place {
             if at >= end {
                 break;
             }
-            let (length, all) = (end.since(at), block.until.since(began));
-            for &(charge, ns) in &block.shares {
+            // It had the CPU itself before, or has it after the wait.
+            let others = || {
+                let all = block.shares.iter();
+                all.filter(|(charge, _)| *charge != Charge::Who(waiter))
+            };
+            let length = end.since(at);
+            let all: Nanos = others().map(|&(_, ns)| ns).sum();
+            for &(charge, ns) in others() {
                 at = Timestamp(at.0 + share(ns, length, all).0).min(end);
                 put(pieces, at, charge);
             }
             // What rounding left over.
             if at < end {
                 at = end;
-                if let Some(last) = pieces.last_mut() {
-                    last.to = end;
+                match pieces.last_mut().filter(|_| all > Nanos::ZERO) {
+                    Some(last) => last.to = end,
+                    None => put(pieces, end, Charge::Unknown),
                 }
             }
             began = block.until;
@@ -341,6 +360,7 @@ mod tests {
     const CPU: Cpu = Cpu(1);
     const A: Charge = Charge::Who(WhoId(1));
     const B: Charge = Charge::Who(WhoId(2));
+    const WAITER: WhoId = WhoId(3);
 
     fn taken(irq: u64, softirq: u64, steal: u64) -> Taken {
         Taken {
@@ -354,7 +374,7 @@ mod tests {
 
     fn explained(history: &History, from: u64, to: u64) -> Vec<(u64, Charge)> {
         let mut pieces = Vec::new();
-        history.explain(CPU, Timestamp(from), Timestamp(to), &mut pieces);
+        history.explain((CPU, WAITER), Timestamp(from), Timestamp(to), &mut pieces);
         pieces
             .iter()
             .map(|piece| (piece.to.0, piece.charge))
@@ -388,7 +408,7 @@ mod tests {
             [(200, B), (300, Charge::Unknown), (310, Charge::Unknown)]
         );
         let mut nothing = Vec::new();
-        history.explain(Cpu(9), Timestamp(1), Timestamp(2), &mut nothing);
+        history.explain((Cpu(9), WAITER), Timestamp(1), Timestamp(2), &mut nothing);
         assert_eq!(nothing[0].charge, Charge::Unknown);
     }
 
