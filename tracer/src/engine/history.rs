@@ -278,10 +278,6 @@ impl Place {
             put(pieces, at, Charge::Unknown);
         }
         let first = self.blocks.partition_point(|block| block.until <= at);
-        let mut began = match first.checked_sub(1) {
-            Some(before) => self.blocks[before].until,
-            None => self.forgotten,
-        };
         for block in self.blocks.range(first..) {
             let end = block.until.min(to);
             if at >= end {
@@ -306,7 +302,6 @@ impl Place {
                     None => put(pieces, end, Charge::Unknown),
                 }
             }
-            began = block.until;
         }
     }
 }

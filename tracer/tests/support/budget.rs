@@ -36,6 +36,13 @@ pub fn problems(report: &Value) -> Vec<String> {
     for (process, thread) in threads(report) {
         let what = format!("process {}, thread {}", process["pid"], thread["tid"]);
         check_thread(&mut found, thread, &what);
+        // Exec by another thread than the leader gives that one the leader's tid: then there are two.
+        let same = |other: &&Value| other["tid"] == thread["tid"];
+        let alone = list(process, "threads").iter().filter(same).count() == 1;
+        let itself = list(thread, "waited_for").iter().find(same);
+        if let (Some(share), true) = (itself, alone && thread["was_tid"].is_null()) {
+            found.push(format!("{what}: waited for itself: {share}"));
+        }
     }
     for spike in list(report, "spikes") {
         check_spike(&mut found, spike);
@@ -63,11 +70,6 @@ fn check_thread(found: &mut Vec<String>, thread: &Value, what: &str) {
     let number = |key: &str| thread[key].as_u64().unwrap_or(0);
     if thread.get("waited_for").is_some() {
         check_shares(found, thread, what);
-        // A thread that took over another's tid may have waited for itself, as it was.
-        let own = |share: &&Value| share["tid"] == thread["tid"];
-        if thread["was_tid"].is_null() && list(thread, "waited_for").iter().any(|s| own(&s)) {
-            found.push(format!("{what}: waited for itself: {thread}"));
-        }
     }
     let taken = ["run_steal_ns", "run_irq_ns", "run_softirq_ns"].map(number);
     if taken.iter().sum::<u64>() > number("run_ns") {

@@ -8,6 +8,9 @@ use crate::model::{Comm, Priority, Slot, Who};
 
 impl Tasks {
     pub fn exec(&mut self, slot: Slot, tid: u32, old_tid: u32, comm: Comm) {
+        if old_tid != tid {
+            self.leader_goes(slot, tid, old_tid);
+        }
         if let Some(who) = self.get_mut(slot) {
             who.tid = tid;
             if old_tid != tid {
@@ -16,6 +19,23 @@ impl Tasks {
         }
         self.hold(slot);
         self.rename(slot, comm);
+    }
+
+    /// The leader, whose tid another thread of its process takes, has that one's in the end: where it is to
+    /// blame the two are told apart.
+    fn leader_goes(&mut self, slot: Slot, tid: u32, old_tid: u32) {
+        let process = self.get(slot).map(|who| who.process);
+        let leader = self
+            .iter()
+            .find(|(other, who)| *other != slot && who.tid == tid && Some(who.process) == process);
+        if let Some((_, leader)) = leader {
+            let (name, known) = (leader.name, self.as_culprit(leader));
+            let known = Who {
+                tid: old_tid,
+                ..known
+            };
+            self.names.update(name, known);
+        }
     }
 
     /// Into another cgroup, alone or with all of its process.
