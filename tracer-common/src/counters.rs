@@ -34,7 +34,7 @@ pub struct Counters {
     pub events: u64,
     /// Records written, or tried to: what was received is this less `lost`.
     pub records: u64,
-    /// Wake-ups noted for the switch-in to take along.
+    /// Wake-ups noted for the switch-in to take along; switches of others kept in a history.
     pub noted: u64,
     /// Records that found no room in the ring.
     pub lost: u64,

@@ -219,6 +219,9 @@ pub fn left(
     };
     // SAFETY: a value of the map. Of it the collector writes only the tail.
     let marks = unsafe { &mut *marks };
+    if let Some(counters) = counters(Probe::Switch) {
+        counters.noted = counters.noted.wrapping_add(1);
+    }
     let mask = HISTORY_MASK.load();
     let next = marks.next;
     // Shown and not yet read: it must not be written over.

@@ -8,7 +8,10 @@
 use core::ffi::{c_long, c_void};
 
 use aya_ebpf::{
-    helpers::generated::{bpf_get_current_task_btf, bpf_loop},
+    helpers::{
+        bpf_get_smp_processor_id,
+        generated::{bpf_get_current_task_btf, bpf_loop},
+    },
     macros::btf_tracepoint,
     programs::{BtfTracePointContext, RawTracePointContext},
 };
@@ -16,6 +19,7 @@ use aya_ebpf::{
 use super::{interrupt, newtask, resched, switch, waking};
 use crate::{
     emit::now,
+    history,
     maps::{RESCHED, SWITCHES},
     task::Task,
     watch,
@@ -74,6 +78,22 @@ pub extern "C" fn calibrate_switch(ctx: *mut c_void) -> u32 {
         0
     }
     measure(ctx, body)
+}
+
+/// A switch of others that is kept, since somebody watched is said to wait.
+#[unsafe(link_section = "raw_tp/calibrate_kept")]
+#[unsafe(no_mangle)]
+pub extern "C" fn calibrate_kept(ctx: *mut c_void) -> u32 {
+    extern "C" fn body(_: u32, _: *mut c_void) -> c_long {
+        switch::observe(false, current(), current(), 1);
+        0
+    }
+    // SAFETY: a helper without preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    history::one_more(cpu);
+    let took = measure(ctx, body);
+    history::one_less(cpu);
+    took
 }
 
 /// A wake-up that is noted.

@@ -68,11 +68,13 @@ fn document() -> anyhow::Result<Document> {
     });
     let (narrow, _) = load(Some(Narrow { children: true }))?;
     let passed = narrow.prices().as_ref().ok();
-    let mut narrow = self::programs(&narrow.sizes(), ", passed", |name| {
-        passed.and_then(|prices| passing(prices, name))
-    });
-    narrow.retain(|program| program.ns_per_event.is_some());
-    programs.extend(narrow);
+    for (what, price) in [(", passed", passing as Price), (", kept", keeping)] {
+        let mut narrow = self::programs(&narrow.sizes(), what, |name| {
+            passed.and_then(|prices| price(prices, name))
+        });
+        narrow.retain(|program| program.ns_per_event.is_some());
+        programs.extend(narrow);
+    }
     Ok(Document {
         schema: "tracer.probes.v1",
         empty_ns: prices.map(|prices| prices.empty),
@@ -128,12 +130,19 @@ fn told(prices: &Prices, name: &str) -> Option<f64> {
     }
 }
 
+/// Of a program, where it is known.
+type Price = fn(&Prices, &str) -> Option<f64>;
+
 fn passing(prices: &Prices, name: &str) -> Option<f64> {
     match name {
         "sched_switch" => Some(prices.switch_passed),
         "sched_waking" => Some(prices.waking_passed),
         _ => None,
     }
+}
+
+fn keeping(prices: &Prices, name: &str) -> Option<f64> {
+    (name == "sched_switch").then_some(prices.switch_kept)
 }
 
 fn table(document: &Document, out: &mut impl io::Write) -> io::Result<()> {

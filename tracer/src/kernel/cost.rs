@@ -71,6 +71,8 @@ pub struct Prices {
     /// Runs that find nobody watched, where only some threads are.
     pub switch_passed: f64,
     pub waking_passed: f64,
+    /// One that is kept, since a watched thread waits for that CPU.
+    pub switch_kept: f64,
 }
 
 impl Prices {
@@ -89,8 +91,13 @@ impl Prices {
             } else {
                 (self.birth, self.waking_passed)
             };
-            let tells = ran.noted + ran.records;
-            tells as f64 * told + ran.events.saturating_sub(tells) as f64 * passed
+            let (tells, kept) = if probe == Probe::Switch as u32 {
+                (ran.records, ran.noted)
+            } else {
+                (ran.noted + ran.records, 0)
+            };
+            let passes = ran.events.saturating_sub(tells + kept);
+            tells as f64 * told + kept as f64 * self.switch_kept + passes as f64 * passed
         });
         counted.events() as f64 * self.call + bodies.sum::<f64>()
     }
@@ -116,6 +123,7 @@ const RENAMES: u32 = 400;
 
 const EMPTY: &str = "calibrate_empty";
 const SWITCH: &str = "calibrate_switch";
+const KEPT: &str = "calibrate_kept";
 const WAKING: &str = "calibrate_waking";
 const BIRTH: &str = "calibrate_newtask";
 const IRQ: &str = "calibrate_irq";
@@ -144,7 +152,7 @@ impl Session {
     /// # Errors
     /// Why this kernel or user cannot: a sentence.
     pub fn calibrate(&mut self, btf: &aya::Btf) -> Result<Prices, String> {
-        for name in [EMPTY, SWITCH, WAKING, BIRTH, IRQ, RESCHED] {
+        for name in [EMPTY, SWITCH, KEPT, WAKING, BIRTH, IRQ, RESCHED] {
             let program: &mut RawTracePoint =
                 program(&mut self.ebpf, name).map_err(|error| error.to_string())?;
             program.load().map_err(|_| {
@@ -160,6 +168,7 @@ impl Session {
             resched: f64::INFINITY,
             switch_passed: f64::INFINITY,
             waking_passed: f64::INFINITY,
+            switch_kept: f64::INFINITY,
             call: 0.0,
         };
         let own = rustix::thread::gettid()
@@ -175,6 +184,7 @@ impl Session {
                 (IRQ, 0, &mut prices.interrupt),
                 (WAKING, 0, &mut prices.waking_passed),
                 (SWITCH, size_of::<Switch>(), &mut prices.switch_passed),
+                (KEPT, size_of::<Switch>(), &mut prices.switch_kept),
             ] {
                 *best = best.min(self.run(name, size)?);
             }
@@ -197,6 +207,7 @@ impl Session {
             &mut prices.resched,
             &mut prices.switch_passed,
             &mut prices.waking_passed,
+            &mut prices.switch_kept,
         ] {
             *price = (*price - prices.empty).max(0.0);
         }
@@ -204,6 +215,7 @@ impl Session {
         prices.interrupt /= 2.0;
         if !narrow {
             (prices.switch_passed, prices.waking_passed) = (0.0, 0.0);
+            prices.switch_kept = 0.0;
         }
         prices.call = self.call(btf)?;
         Ok(prices)

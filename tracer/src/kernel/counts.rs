@@ -10,7 +10,7 @@ use aya::{
     programs::{BtfTracePoint, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use tracer_common::{
-    counters::{Counters, CpuInterrupts, CpuSwitches, Probe},
+    counters::{Counters, CpuInterrupts, CpuSwitches, Probe, Waiting},
     record::{self, Header, kind},
 };
 
@@ -42,6 +42,13 @@ unsafe impl aya::Pod for CpuSwitchesPod {}
 pub(super) struct CpuInterruptsPod(CpuInterrupts);
 // SAFETY: integers, no padding, every bit pattern is valid.
 unsafe impl aya::Pod for CpuInterruptsPod {}
+
+/// [`Waiting`] for aya.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub(super) struct WaitingPod(Waiting);
+// SAFETY: u64s, no padding, every bit pattern is valid.
+unsafe impl aya::Pod for WaitingPod {}
 
 const HEADER: usize = size_of::<Header>();
 const CPU_RECORD: usize = size_of::<record::CpuSwitches>();
@@ -78,6 +85,10 @@ impl Session {
 
     /// What has been counted so far is none of the trace's.
     pub(super) fn forget_counts(&mut self) {
+        for cpu in 0..self.waiting.len() {
+            // One CPU may have been told of a wait, and another one of its end.
+            let _ = self.waiting.set(cpu, WaitingPod::default(), 0);
+        }
         self.before = Counted::default();
         self.before = self.counted().unwrap_or_default();
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use aya::{
     EbpfLoader,
-    maps::{ArrayOfMaps, MapData, PerCpuArray, RingBuf},
+    maps::{Array, ArrayOfMaps, MapData, PerCpuArray, RingBuf},
     programs::{
         BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun as _,
         raw_trace_point::RawTracePointLink, tp_btf::BtfTracePointLink,
@@ -23,7 +23,7 @@ use super::{
     btf::Wanted,
     cgroup::Hierarchy,
     cost::{Counted, Prices},
-    counts::{CountersPod, CpuInterruptsPod, CpuSwitchesPod},
+    counts::{CountersPod, CpuInterruptsPod, CpuSwitchesPod, WaitingPod},
     diagnostics::Diagnostics,
     fields::Fields,
     interrupts,
@@ -72,6 +72,7 @@ pub struct Session {
     pub(super) counters: PerCpuArray<MapData, CountersPod>,
     pub(super) switches: PerCpuArray<MapData, CpuSwitchesPod>,
     pub(super) interrupts: PerCpuArray<MapData, CpuInterruptsPod>,
+    pub(super) waiting: Array<MapData, WaitingPod>,
     /// Records taken out of the rings, announcements of losses aside.
     received: u64,
     /// What was counted while nobody was traced.
@@ -104,6 +105,7 @@ impl Session {
         let counters = take::<PerCpuArray<MapData, CountersPod>>(&mut ebpf, "COUNTERS")?;
         let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
         let interrupts = take::<PerCpuArray<MapData, CpuInterruptsPod>>(&mut ebpf, "INTERRUPTS")?;
+        let waiting = take::<Array<MapData, WaitingPod>>(&mut ebpf, "WAITING")?;
         let logger = if options.verbose {
             EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).ok()
         } else {
@@ -150,6 +152,7 @@ impl Session {
             counters,
             switches,
             interrupts,
+            waiting,
             received: 0,
             before: Counted::default(),
             buffer: options.buffer,

@@ -37,7 +37,7 @@ enum How {
 pub const SYSTEM: &str = "tracer run";
 pub const UNRELATED: &str = "tracer run --pid OTHER";
 
-pub const TOOLS: [Tool; 9] = [
+pub const TOOLS: [Tool; 10] = [
     Tool {
         name: "empty programs",
         how: How::Empty,
@@ -49,6 +49,10 @@ pub const TOOLS: [Tool; 9] = [
     Tool {
         name: UNRELATED,
         how: How::Tracer(Whom::Unrelated),
+    },
+    Tool {
+        name: "tracer run --pid WAITING",
+        how: How::Tracer(Whom::Waiting),
     },
     Tool {
         name: "tracer run --pid LOAD",

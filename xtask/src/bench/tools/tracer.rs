@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -22,6 +22,8 @@ pub enum Whom {
     System,
     /// A process that sleeps all the time.
     Unrelated,
+    /// A process that waits all the time for the CPU of the load: each switch of the load is kept for it.
+    Waiting,
     Load,
 }
 
@@ -30,7 +32,7 @@ pub struct Tracer {
     name: &'static str,
     report: PathBuf,
     whom: Whom,
-    _sleeper: Option<Process>,
+    _target: Option<Process>,
 }
 
 impl Tracer {
@@ -41,27 +43,30 @@ impl Tracer {
         load: u32,
         cpu: Option<u32>,
     ) -> anyhow::Result<Tracer> {
-        let sleeper = match whom {
-            Whom::Unrelated => {
-                let mut sleep = Command::new("sleep");
-                sleep.arg("3600");
-                Some(Process::start(
-                    "sleep",
-                    &mut sleep,
-                    Stdio::null(),
-                    &bench.scratch,
-                )?)
-            }
+        let target = match whom {
+            Whom::Unrelated => Some(("sleep", vec!["sleep", "3600"])),
+            // It runs only where nobody else wants to.
+            Whom::Waiting => Some((
+                "hog",
+                vec!["chrt", "-i", "0", "sh", "-c", "while :; do :; done"],
+            )),
             Whom::System | Whom::Load => None,
         };
+        let on = (whom == Whom::Waiting).then_some(bench.cpus.load);
+        let target = target.map(|(name, words)| {
+            let mut command = on_cpu(on, words[0]);
+            command.args(&words[1..]);
+            Process::start(name, &mut command, Stdio::null(), &bench.scratch)
+        });
+        let target = target.transpose()?;
         let report = bench.scratch.join("tracer.json");
         // One of an earlier run would prove what is not so.
         let _ = fs::remove_file(&report);
         let mut command = on_cpu(cpu, &bench.tracer);
         command.args(["run", "--format", "json", "-o"]).arg(&report);
-        match (whom, &sleeper) {
+        match (whom, &target) {
             (Whom::Load, _) => command.args(["--pid", &load.to_string()]),
-            (_, Some(sleeper)) => command.args(["--pid", &sleeper.pid().to_string()]),
+            (_, Some(target)) => command.args(["--pid", &target.pid().to_string()]),
             (_, None) => &mut command,
         };
         let mut process = Process::start(name, &mut command, Stdio::null(), &bench.scratch)?;
@@ -71,7 +76,7 @@ impl Tracer {
             name,
             report,
             whom,
-            _sleeper: sleeper,
+            _target: target,
         })
     }
 
