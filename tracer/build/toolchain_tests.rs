@@ -225,8 +225,16 @@ fn the_childs_environment_names_one_toolchain_only() {
         let first = path.split(':').next().unwrap_or_default();
         first.ends_with("cargo/bin")
     }));
-    assert_eq!(
-        variable("CARGO_ENCODED_RUSTFLAGS").as_deref(),
-        Some("--cfg=bpf_target_arch=\"x86_64\"\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf")
-    );
+    let flags = variable("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let flags: Vec<&str> = flags.split('\x1f').collect();
+    let expected = [
+        "--cfg=bpf_target_arch=\"x86_64\"",
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        "--cfg=target_has_atomic",
+        "--cfg=target_has_atomic=\"64\"",
+        "-Aunknown_lints",
+        "-Aexplicit_builtin_cfgs_in_flags",
+    ];
+    assert_eq!(flags, expected);
 }
