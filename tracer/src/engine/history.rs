@@ -16,10 +16,14 @@ const LEAST: usize = 1 << 10;
 const MOST: usize = 1 << 13;
 
 /// Older ones are summed up, so many at a time; and so many sums are kept of all CPUs together, and of one at
-/// least.
+/// least. The older half of them become half as many, again and again: how far back a sum reaches is a small
+/// part of how long ago it was.
 const BLOCK: usize = 1 << 8;
 const BLOCKS: usize = 1 << 10;
-const FEWEST: usize = 1 << 3;
+const FEWEST: usize = 1 << 4;
+
+/// Told apart in one sum; what is less than these had is nobody's.
+const SHARES: usize = 1 << 9;
 
 /// Somebody had the CPU until then. It begins where the one before it ended.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +62,35 @@ impl From<Taken> for Sums {
 #[derive(Debug)]
 struct Block {
     until: Timestamp,
+    /// In order of [`Charge`].
     shares: Vec<(Charge, Nanos)>,
+}
+
+impl Block {
+    /// `shares` in any order, any of them several times.
+    fn new(until: Timestamp, mut shares: Vec<(Charge, Nanos)>) -> Block {
+        merge(&mut shares);
+        if shares.len() > SHARES {
+            shares.sort_unstable_by_key(|&(_, ns)| std::cmp::Reverse(ns));
+            for (charge, _) in &mut shares[SHARES..] {
+                *charge = Charge::Unknown;
+            }
+            merge(&mut shares);
+        }
+        shares.shrink_to_fit();
+        Block { until, shares }
+    }
+}
+
+fn merge(shares: &mut Vec<(Charge, Nanos)>) {
+    shares.sort_unstable_by_key(|&(charge, _)| charge);
+    shares.dedup_by(|one, all| {
+        let same = one.0 == all.0;
+        if same {
+            all.1 += one.1;
+        }
+        same
+    });
 }
 
 #[derive(Debug, Default)]
@@ -135,7 +167,7 @@ impl History {
             None => place.began.1,
         };
         let taken = taken(before);
-        if place.stretches.is_empty() {
+        if index == 0 && place.began.0 == Timestamp(0) {
             // What was taken before the first end is nobody's.
             place.began.1 = taken;
         }
@@ -233,8 +265,8 @@ impl Place {
             began = (stretch.until, stretch.taken);
         }
         self.began = began;
-        if self.blocks.is_empty() && from == Timestamp(0) {
-            // The first stretch begins with the machine.
+        if from == Timestamp(0) {
+            // The first stretch begins with the machine, and has nothing taken out of it.
             self.forgotten = pieces.first().map_or(from, |first| first.to);
         }
         let mut shares: Vec<(Charge, Nanos)> = Vec::with_capacity(pieces.len());
@@ -243,24 +275,26 @@ impl Place {
             shares.push((piece.charge, piece.to.since(at)));
             at = at.max(piece.to);
         }
-        shares.sort_unstable_by_key(|(charge, _)| *charge);
-        shares.dedup_by(|one, all| {
-            let same = one.0 == all.0;
-            if same {
-                all.1 += one.1;
-            }
-            same
-        });
-        shares.shrink_to_fit();
-        self.blocks.push_back(Block {
-            until: began.0,
-            shares,
-        });
-        if self.blocks.len() > keep
-            && let Some(oldest) = self.blocks.pop_front()
-        {
-            self.forgotten = oldest.until;
+        self.blocks.push_back(Block::new(began.0, shares));
+        if self.blocks.len() > keep {
+            self.halve();
         }
+    }
+
+    /// Of the older half of the sums two become one each.
+    fn halve(&mut self) {
+        let mut old = self.blocks.drain(..self.blocks.len() / 2);
+        let mut halved = VecDeque::with_capacity(old.len());
+        while let Some(mut first) = old.next() {
+            if let Some(second) = old.next() {
+                first.shares.extend(second.shares);
+                first = Block::new(second.until, first.shares);
+            }
+            halved.push_back(first);
+        }
+        drop(old);
+        halved.append(&mut self.blocks);
+        self.blocks = halved;
     }
 
     /// What was before the stretches.
@@ -445,24 +479,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_is_kept_is_unknown() {
+    fn what_is_older_than_is_kept_is_summed_up() {
         let mut history = History::new(usize::MAX);
         for at in 0..=LEAST as u64 {
             history.left(CPU, Timestamp(10 * at), A, Taken::default());
         }
         assert_eq!(explained(&history, 0, 30), [(10, A), (20, A), (30, A)]);
         let (block, keep) = (BLOCK as u64, LEAST as u64);
-        for at in keep..block * (FEWEST as u64 + 1) + keep {
+        let all = 1000 * block;
+        for at in keep..all {
             let charge = if at % 2 == 0 { A } else { B };
             history.left(CPU, Timestamp(10 * (at + 1)), charge, Taken::default());
         }
-        let pieces = explained(&history, 0, 2 * 10 * block);
-        assert_eq!(pieces[0].1, Charge::Unknown);
-        let known = pieces[0].0;
-        assert!(known <= 2 * 10 * block, "{known}");
-        // Of half a block everybody has half.
-        let (from, half) = (5 * 10 * block, 10 * block / 2);
-        let pieces = explained(&history, from, from + half);
-        assert_eq!(pieces, [(from + half / 2, A), (from + half, B)]);
+        let place = &history.places[usize::from(CPU.0)];
+        assert!(place.blocks.len() <= FEWEST && place.stretches.len() <= LEAST);
+        // However long ago: half of the time had one, half the other.
+        let shares = |from, to| {
+            let mut at = from;
+            let mut shares = [0; 2];
+            for (to, charge) in explained(&history, from, to) {
+                shares[usize::from(charge == B)] += to - at;
+                at = to;
+            }
+            shares
+        };
+        let (from, half) = (5 * 10 * block, 100 * 10 * block);
+        let [a, b] = shares(from, from + 2 * half);
+        assert!(a.abs_diff(b) <= half / 50, "{a} {b}");
+        let [a, b] = shares(10 * (keep + 1), 10 * all);
+        assert_eq!(a + b, 10 * (all - keep - 1));
+        assert!(a.abs_diff(b) <= 10, "{a} {b}");
     }
 }
