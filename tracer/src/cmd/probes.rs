@@ -99,6 +99,7 @@ fn load(narrow: Option<Narrow>) -> anyhow::Result<(Session, Vec<u8>)> {
         buffer: 1 << 20,
         cgroups: None,
         narrow,
+        resched: true,
         calibrate: true,
         statistics: false,
         verbose: false,

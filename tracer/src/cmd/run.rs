@@ -138,6 +138,8 @@ async fn observe(
             narrow: asked.can_end().then_some(Narrow {
                 children: asked.children,
             }),
+            // Of the whole machine it would cost as much as all wake-ups.
+            resched: asked.can_end() || options.slower.is_some(),
             calibrate: options.cost == CostMethod::Calibrated,
             statistics: options.cost == CostMethod::Exact,
             verbose: options.verbose,

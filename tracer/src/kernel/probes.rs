@@ -17,6 +17,9 @@ const fn required(name: &'static str) -> Probe {
     }
 }
 
+/// Only where it is asked for: the kernel decides often, and for every thread.
+pub const RESCHED: &str = "sched_set_need_resched_tp";
+
 pub const PROBES: &[Probe] = &[
     required("task_newtask"),
     Probe {
@@ -33,7 +36,7 @@ pub const PROBES: &[Probe] = &[
     required("sched_migrate_task"),
     required("sched_wakeup_new"),
     Probe {
-        name: "sched_set_need_resched_tp",
+        name: RESCHED,
         optional: true,
     },
     required("sched_waking"),

@@ -29,7 +29,7 @@ use super::{
     interrupts,
     layout::Layout,
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{EMPTY, PROBES, SNAPSHOT, WATCH},
+    probes::{EMPTY, PROBES, RESCHED, SNAPSHOT, WATCH},
     ring::{self, Rings},
 };
 use crate::{engine::Facts, model::Cpu};
@@ -49,6 +49,8 @@ pub struct Options {
     pub cgroups: Option<Hierarchy>,
     /// Only what concerns watched threads is told.
     pub narrow: Option<Narrow>,
+    /// Measure how long a thread still runs once it is to go: a call of a program at each decision.
+    pub resched: bool,
     /// Find out what the programs cost by running them.
     pub calibrate: bool,
     /// Let the kernel keep statistics of what the programs cost.
@@ -124,7 +126,7 @@ impl Session {
         program
             .load(iterator, &btf)
             .map_err(|error| refused_by_kernel("load the task iterator", &error))?;
-        load_probes(&mut ebpf, &btf)?;
+        load_probes(&mut ebpf, &btf, options.resched)?;
         if facts.interrupts {
             interrupts::load(&mut ebpf)?;
         }
@@ -317,7 +319,8 @@ fn load(
     };
     let watch_blocks = if narrow == 0 { 1 } else { WATCH_BLOCKS };
     let slots = if layout.slots > 0 { feature::SLOTS } else { 0 };
-    let features = fields.features | cgroups | narrow | slots;
+    let without = if options.resched { 0 } else { feature::RESCHED };
+    let features = fields.features & !without | cgroups | narrow | slots;
     let (slot_mask, slot_shift) = mask_and_shift(layout.slots);
     let (history_mask, history_shift) = mask_and_shift(layout.history);
     let subsystem = fields.cpu_cgroup_subsys.unwrap_or(0);
@@ -379,8 +382,11 @@ fn rings(
 }
 
 /// All before the first is attached, so that attaching takes no longer than it must.
-fn load_probes(ebpf: &mut aya::Ebpf, btf: &aya::Btf) -> Result<(), Refusal> {
+fn load_probes(ebpf: &mut aya::Ebpf, btf: &aya::Btf, resched: bool) -> Result<(), Refusal> {
     for probe in PROBES {
+        if probe.name == RESCHED && !resched {
+            continue;
+        }
         let program: &mut BtfTracePoint = program(ebpf, probe.name)?;
         match program.load(probe.name, btf) {
             Ok(()) => {}
@@ -396,7 +402,7 @@ fn attach(ebpf: &mut aya::Ebpf) -> Result<Vec<BtfTracePointLink>, Refusal> {
     for probe in PROBES {
         let refused = |error| refused_by_kernel(&format!("attach {}", probe.name), &error);
         let program: &mut BtfTracePoint = program(ebpf, probe.name)?;
-        // What is optional and could not be loaded.
+        // What is optional, and was not asked for or could not be loaded.
         if program.fd().is_err() {
             continue;
         }
