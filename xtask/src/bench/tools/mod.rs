@@ -26,6 +26,8 @@ pub struct Tool {
 
 enum How {
     Tracer(Whom),
+    /// No tool: the process that waits for the CPU of the load, and that one of ours traces.
+    Waiter,
     /// A program of `libbpf-tools`, by its defaults.
     Bpf,
     /// Programs that do nothing, on the two tracepoints that matter.
@@ -37,7 +39,7 @@ enum How {
 pub const SYSTEM: &str = "tracer run";
 pub const UNRELATED: &str = "tracer run --pid OTHER";
 
-pub const TOOLS: [Tool; 10] = [
+pub const TOOLS: [Tool; 11] = [
     Tool {
         name: "empty programs",
         how: How::Empty,
@@ -49,6 +51,10 @@ pub const TOOLS: [Tool; 10] = [
     Tool {
         name: UNRELATED,
         how: How::Tracer(Whom::Unrelated),
+    },
+    Tool {
+        name: "(WAITING, not traced)",
+        how: How::Waiter,
     },
     Tool {
         name: "tracer run --pid WAITING",
@@ -83,6 +89,7 @@ pub const TOOLS: [Tool; 10] = [
 /// A tool that traces, from its start to its end.
 pub enum Tracing {
     Tracer(tracer::Tracer),
+    Waiter(tracer::Target),
     Bpf(bpf::Bpf),
     Perf(perf::Perf),
     Ftrace(ftrace::Ftrace),
@@ -102,6 +109,7 @@ impl Tool {
             How::Tracer(whom) => {
                 Tracing::Tracer(tracer::Tracer::start(bench, self.name, whom, load, cpu)?)
             }
+            How::Waiter => Tracing::Waiter(tracer::Target::waits(bench)?),
             How::Bpf => Tracing::Bpf(bpf::Bpf::start(bench, self.name, cpu)?),
             How::Empty => Tracing::Bpf(bpf::Bpf::empty(bench, self.name, cpu)?),
             How::PerfSched => Tracing::Perf(perf::Perf::start(bench, self.name, cpu)?),
@@ -117,7 +125,7 @@ impl Tracing {
             Tracing::Tracer(tracer) => Some(tracer.pid()),
             Tracing::Bpf(bpf) => Some(bpf.pid()),
             Tracing::Perf(perf) => Some(perf.pid()),
-            Tracing::Ftrace(_) => None,
+            Tracing::Waiter(_) | Tracing::Ftrace(_) => None,
         }
     }
 
@@ -125,6 +133,7 @@ impl Tracing {
     pub fn stop(self, load: Window) -> anyhow::Result<Option<String>> {
         match self {
             Tracing::Tracer(tracer) => tracer.stop(load).map(Some),
+            Tracing::Waiter(waiter) => waiter.stop().map(|()| None),
             Tracing::Bpf(bpf) => bpf.stop().map(|()| None),
             Tracing::Perf(perf) => perf.stop().map(|()| None),
             Tracing::Ftrace(ftrace) => ftrace.stop().map(|()| None),

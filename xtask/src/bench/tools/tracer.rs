@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -27,12 +27,34 @@ pub enum Whom {
     Load,
 }
 
+/// Whom it traces, where that is not the load.
+pub struct Target(Process);
+
+impl Target {
+    fn sleeps(bench: &Bench) -> anyhow::Result<Target> {
+        let mut sleep = Command::new("sleep");
+        sleep.arg("3600");
+        Process::start("sleep", &mut sleep, Stdio::null(), &bench.scratch).map(Target)
+    }
+
+    /// It runs only where nobody else wants to: never, where the load does.
+    pub fn waits(bench: &Bench) -> anyhow::Result<Target> {
+        let mut hog = on_cpu(Some(bench.cpus.load), "chrt");
+        hog.args(["-i", "0", "sh", "-c", "while :; do :; done"]);
+        Process::start("hog", &mut hog, Stdio::null(), &bench.scratch).map(Target)
+    }
+
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.0.must_run()
+    }
+}
+
 pub struct Tracer {
     process: Process,
     name: &'static str,
     report: PathBuf,
     whom: Whom,
-    _target: Option<Process>,
+    _target: Option<Target>,
 }
 
 impl Tracer {
@@ -44,21 +66,10 @@ impl Tracer {
         cpu: Option<u32>,
     ) -> anyhow::Result<Tracer> {
         let target = match whom {
-            Whom::Unrelated => Some(("sleep", vec!["sleep", "3600"])),
-            // It runs only where nobody else wants to.
-            Whom::Waiting => Some((
-                "hog",
-                vec!["chrt", "-i", "0", "sh", "-c", "while :; do :; done"],
-            )),
+            Whom::Unrelated => Some(Target::sleeps(bench)?),
+            Whom::Waiting => Some(Target::waits(bench)?),
             Whom::System | Whom::Load => None,
         };
-        let on = (whom == Whom::Waiting).then_some(bench.cpus.load);
-        let target = target.map(|(name, words)| {
-            let mut command = on_cpu(on, words[0]);
-            command.args(&words[1..]);
-            Process::start(name, &mut command, Stdio::null(), &bench.scratch)
-        });
-        let target = target.transpose()?;
         let report = bench.scratch.join("tracer.json");
         // One of an earlier run would prove what is not so.
         let _ = fs::remove_file(&report);
@@ -66,7 +77,7 @@ impl Tracer {
         command.args(["run", "--format", "json", "-o"]).arg(&report);
         match (whom, &target) {
             (Whom::Load, _) => command.args(["--pid", &load.to_string()]),
-            (_, Some(target)) => command.args(["--pid", &target.pid().to_string()]),
+            (_, Some(target)) => command.args(["--pid", &target.0.pid().to_string()]),
             (_, None) => &mut command,
         };
         let mut process = Process::start(name, &mut command, Stdio::null(), &bench.scratch)?;
