@@ -5,6 +5,16 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
+/// Gives memory back that was freed and that the allocator holds on to: loading programs takes more of it than
+/// anything after that.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: without preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// An io_uring whose reads are all done by a worker thread of the kernel (`iou-wrk-NNN`).
 pub struct WorkerReads {
     ring: IoUring,

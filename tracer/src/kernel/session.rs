@@ -30,6 +30,7 @@ use super::{
     layout::Layout,
     preflight::{Refusal, refused_by_kernel, refused_option},
     probes::{EMPTY, PROBES, RESCHED, SNAPSHOT, WATCH},
+    raw,
     ring::{self, Rings},
 };
 use crate::{engine::Facts, model::Cpu};
@@ -169,6 +170,7 @@ impl Session {
             session.throw_away();
             session.forget_counts();
         }
+        raw::give_back_memory();
         Ok(session)
     }
 
