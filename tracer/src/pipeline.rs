@@ -132,6 +132,11 @@ impl Pipeline {
         }
     }
 
+    /// Bytes of records that are not applied yet.
+    pub fn held(&self) -> usize {
+        self.reorder.held()
+    }
+
     /// The spikes that ended since the last time.
     pub fn take_spikes(&mut self) -> Vec<Spike> {
         self.spikes.as_mut().map_or(Vec::new(), Spikes::take_fresh)

@@ -131,6 +131,11 @@ impl Reorder {
         }
     }
 
+    /// Bytes of records whose order is not certain yet.
+    pub fn held(&self) -> usize {
+        self.queues.iter().map(|queue| queue.bytes.len()).sum()
+    }
+
     /// Records that came after their place had passed.
     pub fn late(&self) -> u64 {
         self.late

@@ -48,6 +48,11 @@ mod target;
 /// lie some 100 ns, unless the hypervisor takes the CPU away just then, for milliseconds.
 const REORDER_WINDOW: Nanos = Nanos(50_000_000);
 
+/// The same where more than so many bytes are held: at a million switches a second memory counts, and who is
+/// without a CPU for that long then is told to have come late.
+const SHORT_WINDOW: Nanos = Nanos(20_000_000);
+const MUCH: usize = 4 << 20;
+
 /// How long records are taken after the window's end, so that waits which cross it find their end.
 const TAIL: Duration = Duration::from_millis(50);
 
@@ -215,7 +220,12 @@ async fn observe(
         }
         let drained = session.drain(|record| pipeline.push(record));
         if drained.complete {
-            let certain = drained_from.before(REORDER_WINDOW);
+            let window = if pipeline.held() > MUCH {
+                SHORT_WINDOW
+            } else {
+                REORDER_WINDOW
+            };
+            let certain = drained_from.before(window);
             while let Some(intervals) = &mut intervals
                 && intervals.next <= certain
             {
