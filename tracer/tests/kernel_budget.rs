@@ -223,20 +223,20 @@ fn softirqs_are_charged_to_softirqs() {
     let softirqs = charged(row, ksoftirqd);
     let bystanders = charged(row, is_named) - innocent - softirqs;
 
-    // Of the time in which it wanted to run, what went to nobody.
+    // Of the time in which it wanted to run, what went to no thread.
     let life = number(row, "/run_ns") + number(row, "/wait_ns");
     let taken = life.saturating_sub(own + others + bystanders);
     assert!(taken > 300 * MS, "packets took {taken} ns: no load");
-    assert!(
-        innocent <= others + taken / 10,
-        "{innocent} of {others} ns that were its own, {taken} were taken: {row}"
-    );
     let interrupts = charged_to_kind(row, "irq") + charged_to_kind(row, "softirq");
     let running = number(row, "/run_softirq_ns") + number(row, "/run_irq_ns");
     let blamed = softirqs + interrupts + running;
+    // What lies outside of the handlers, the way into an interrupt and out of the hypervisor, nobody can tell from
+    // the time of whoever ran.
+    let outside = taken.saturating_sub(blamed);
+    assert!(blamed * 4 >= taken, "{blamed} of {taken}: {row}");
     assert!(
-        blamed >= taken / 2,
-        "{blamed} of {taken} ns that were taken: {row}"
+        innocent <= others + outside + taken / 20,
+        "{innocent} of {others} ns that were its own, {blamed} of {taken} blamed: {row}"
     );
     assert!(charged_to_kind(row, "softirq") > 0 && number(row, "/run_softirq_ns") > 0);
 }
