@@ -117,7 +117,7 @@ const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "bursts",
-        about: "one thread, computes 3 ms and sleeps 1 ms",
+        about: "one thread, computes 1 ms and sleeps 1 ms",
         run: planted::bursts,
     },
     Workload {

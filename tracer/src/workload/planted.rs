@@ -36,7 +36,8 @@ pub fn bursts(options: &WorkloadOptions) -> anyhow::Result<()> {
     let mut told = String::new();
     while !deadline.is_over() {
         let begin = monotonic();
-        burn(Duration::from_millis(3));
+        // Shorter than a tick, so that the kernel finds the quota used up as it goes to sleep.
+        burn(Duration::from_millis(1));
         writeln!(told, "{begin} {}", monotonic())?;
         deadline.sleep(Duration::from_millis(1));
     }
