@@ -24,6 +24,9 @@ pub use both::Both;
 use row::Life;
 pub use row::Row;
 
+/// So many rows are many: what each holds counts.
+const MANY: usize = 1000;
+
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuTotals {
     pub busy: Nanos,
@@ -395,17 +398,18 @@ impl SpanSink for Ledger {
             let (length, _) = self.visible(slept.from, from, false)?;
             Some((slept, length))
         });
+        let many = self.rows.len() > MANY;
         let causes = self.row_mut(waited.slot).causes.get_or_insert_default();
         let mut begins = from.max(first);
         for piece in waited.pieces {
             let ends = piece.to.min(last);
             if begins < ends {
-                causes.charge(piece.charge, ends.since(begins));
+                causes.charge(piece.charge, ends.since(begins), many);
                 begins = ends;
             }
         }
         if let Some(who) = waited.gave_way_to.filter(|_| from >= first) {
-            causes.preempted(who, (length, whole, to), waited.resched);
+            causes.preempted(who, (length, whole, to), waited.resched, many);
         }
         // Who still waits may yet be told otherwise.
         if let (Some(woken), true) = (&waited.woken, ended) {

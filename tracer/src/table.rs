@@ -28,6 +28,11 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
+    /// Rows, from the first slot to the last one in use.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     #[inline]
     pub fn get(&self, slot: Slot) -> Option<&T> {
         let block = self.blocks.get(slot.index() / BLOCK)?;

@@ -59,13 +59,20 @@ fn switches(report: &Report) -> u64 {
 
 #[track_caller]
 fn allocates_nothing(shape: Shape, intervals: bool) {
+    let (_, count) = allocations(shape, intervals);
+    assert_eq!(count, 0);
+}
+
+/// Once all is warm: in so many events.
+#[track_caller]
+fn allocations(shape: Shape, intervals: bool) -> (u64, u64) {
     let mut load = Load::new(shape, 1000, intervals);
     let (_, warm) = load.run(600_000);
     assert!(warm.count_total > 0, "nothing is counted");
     let (events, info) = load.run(300_000);
     assert!(events >= 300_000);
-    assert_eq!(info.count_total, 0, "in {events} events");
     assert!(switches(&load.end()) > 200_000);
+    (events, info.count_total)
 }
 
 #[test]
@@ -78,19 +85,21 @@ fn pipes_allocate_nothing_with_intervals() {
     allocates_nothing(Shape::pipe(), true);
 }
 
+/// Who takes the CPU from whom changes all the time, and each pair has a distribution.
 #[test]
-fn messages_allocate_nothing() {
+fn messages_allocate_once_in_a_thousand_events() {
     // Few enough to have seen nearly all lengths that there are.
     let shape = Shape {
         threads: 40,
         ..Shape::messaging()
     };
-    allocates_nothing(shape, false);
+    let (events, count) = allocations(shape, false);
+    assert!(count * 1000 < events, "{count} in {events} events");
 }
 
-/// What a thread costs that hardly ever runs, all tables together.
+/// What a thread costs that hardly ever runs, and waits when it does, all tables together.
 #[test]
-fn ten_thousand_threads_take_twelve_mebibytes() {
+fn ten_thousand_threads_take_twenty_mebibytes() {
     // As pipes, they all have their turns.
     let shape = Shape {
         cpus: 8,
@@ -108,16 +117,17 @@ fn ten_thousand_threads_take_twelve_mebibytes() {
     let threads = report.processes.iter().flat_map(|process| &process.threads);
     let ran = threads.filter(|thread| thread.run_slice.count >= 4).count();
     assert!(ran > 9_000, "only {ran} threads ran a few times");
-    assert!(held <= 12 << 20, "{held} bytes");
+    assert!(held <= 20 << 20, "{held} bytes");
     // The first snapshot passes through: 160 bytes of each thread, in buffers that double.
-    assert!(most <= 14 << 20, "{most} bytes");
+    assert!(most <= 22 << 20, "{most} bytes");
 }
 
 /// Fifty times as many processes come and go as are kept.
 #[test]
 fn what_is_held_does_not_grow_with_the_processes_that_were() {
     let mut load = Load::new(Shape::forks(), 200, false);
-    load.run(110_000);
+    // Until as many are named as are remembered where they had a CPU.
+    load.run(300_000);
     let before = load.held;
     let (_, info) = load.run(300_000);
     assert!(info.count_total > 0, "processes took no memory");
@@ -129,7 +139,7 @@ fn what_is_held_does_not_grow_with_the_processes_that_were() {
         report.quality.folded_threads
     );
     assert!(
-        grown < 200_000,
+        grown < 300_000,
         "{grown} bytes for {} processes",
         report.target.processes
     );

@@ -11,19 +11,20 @@ use crate::{
 };
 
 /// Stretches kept one by one of all CPUs together, and of one at least and at most.
-const ALL: usize = 1 << 14;
-const LEAST: usize = 1 << 10;
-const MOST: usize = 1 << 13;
+const ALL: usize = 1 << 13;
+const LEAST: usize = 1 << 9;
+const MOST: usize = 1 << 12;
 
-/// Older ones are summed up, so many at a time; and so many sums are kept of all CPUs together, and of one at
-/// least. The older half of them become half as many, again and again: how far back a sum reaches is a small
-/// part of how long ago it was.
+/// Older ones are summed up, so many at a time. When there are so many sums, or they hold so many shares, of all
+/// CPUs together and of one at least, the older half of them become half as many, again and again: how far back a sum reaches is a
+/// small part of how long ago it was.
 const BLOCK: usize = 1 << 8;
-const BLOCKS: usize = 1 << 10;
-const FEWEST: usize = 1 << 4;
+const BLOCKS: usize = 1 << 8;
+const ROOM: usize = 1 << 14;
+const LEAST_ROOM: usize = 1 << 9;
 
 /// Told apart in one sum; what is less than these had is nobody's.
-const SHARES: usize = 1 << 9;
+const SHARES: usize = LEAST_ROOM / 4;
 
 /// Somebody had the CPU until then. It begins where the one before it ended.
 #[derive(Clone, Copy, Debug)]
@@ -59,26 +60,22 @@ impl From<Taken> for Sums {
 }
 
 /// Many stretches as one: of a part of it, everybody has that part.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Block {
     until: Timestamp,
     /// In order of [`Charge`].
     shares: Vec<(Charge, Nanos)>,
 }
 
-impl Block {
-    /// `shares` in any order, any of them several times.
-    fn new(until: Timestamp, mut shares: Vec<(Charge, Nanos)>) -> Block {
-        merge(&mut shares);
-        if shares.len() > SHARES {
-            shares.sort_unstable_by_key(|&(_, ns)| std::cmp::Reverse(ns));
-            for (charge, _) in &mut shares[SHARES..] {
-                *charge = Charge::Unknown;
-            }
-            merge(&mut shares);
+/// In any order, any of them several times: afterwards in order, each of them once.
+fn add_up(shares: &mut Vec<(Charge, Nanos)>) {
+    merge(shares);
+    if shares.len() > SHARES {
+        shares.sort_unstable_by_key(|&(_, ns)| std::cmp::Reverse(ns));
+        for (charge, _) in &mut shares[SHARES..] {
+            *charge = Charge::Unknown;
         }
-        shares.shrink_to_fit();
-        Block { until, shares }
+        merge(shares);
     }
 }
 
@@ -105,13 +102,18 @@ struct Place {
     stretches: VecDeque<Stretch>,
     /// Who came last.
     now: Option<Charge>,
+    /// Room for what is summed up, used again and again.
+    pieces: Vec<Piece>,
+    spare: Vec<Vec<(Charge, Nanos)>>,
+    /// Shares in all blocks.
+    held: usize,
 }
 
 #[derive(Debug)]
 pub struct History {
     places: Vec<Place>,
     keep: usize,
-    blocks: usize,
+    room: usize,
 }
 
 impl Default for History {
@@ -125,7 +127,7 @@ impl History {
         History {
             places: Vec::new(),
             keep: (ALL / cpus.max(1)).clamp(LEAST, MOST),
-            blocks: (BLOCKS / cpus.max(1)).max(FEWEST),
+            room: (ROOM / cpus.max(1)).max(LEAST_ROOM),
         }
     }
 
@@ -148,7 +150,7 @@ impl History {
     }
 
     fn put(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: impl Fn(Sums) -> Sums) {
-        let (keep, blocks) = (self.keep, self.blocks);
+        let (keep, room) = (self.keep, self.room);
         let place = self.place(cpu);
         let later = |stretches: &VecDeque<Stretch>| match stretches.back() {
             Some(last) if last.until >= at => {
@@ -178,7 +180,7 @@ impl History {
         };
         place.stretches.insert(index, stretch);
         if place.stretches.len() > keep {
-            place.sum_up(blocks);
+            place.sum_up(room);
         }
     }
 
@@ -256,45 +258,49 @@ impl History {
 impl Place {
     /// The oldest stretches become one sum.
     #[cold]
-    fn sum_up(&mut self, keep: usize) {
-        let mut pieces = Vec::new();
-        let mut began = self.began;
-        let from = began.0;
+    fn sum_up(&mut self, room: usize) {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let from = self.began.0;
         for stretch in self.stretches.drain(..BLOCK.min(self.stretches.len())) {
-            stretch.split(began, began.0, stretch.until, &mut pieces);
-            began = (stretch.until, stretch.taken);
+            stretch.split(self.began, self.began.0, stretch.until, &mut pieces);
+            self.began = (stretch.until, stretch.taken);
         }
-        self.began = began;
         if from == Timestamp(0) {
             // The first stretch begins with the machine, and has nothing taken out of it.
             self.forgotten = pieces.first().map_or(from, |first| first.to);
         }
-        let mut shares: Vec<(Charge, Nanos)> = Vec::with_capacity(pieces.len());
+        let mut shares = self.spare.pop().unwrap_or_default();
         let mut at = from.max(self.forgotten);
-        for piece in pieces {
+        for piece in pieces.drain(..) {
             shares.push((piece.charge, piece.to.since(at)));
             at = at.max(piece.to);
         }
-        self.blocks.push_back(Block::new(began.0, shares));
-        if self.blocks.len() > keep {
+        add_up(&mut shares);
+        self.blocks.push_back(Block {
+            until: self.began.0,
+            shares,
+        });
+        self.pieces = pieces;
+        self.held += self.blocks.back().map_or(0, |block| block.shares.len());
+        if self.held > room || self.blocks.len() > BLOCKS {
             self.halve();
         }
     }
 
     /// Of the older half of the sums two become one each.
     fn halve(&mut self) {
-        let mut old = self.blocks.drain(..self.blocks.len() / 2);
-        let mut halved = VecDeque::with_capacity(old.len());
-        while let Some(mut first) = old.next() {
-            if let Some(second) = old.next() {
-                first.shares.extend(second.shares);
-                first = Block::new(second.until, first.shares);
-            }
-            halved.push_back(first);
+        let pairs = self.blocks.len() / 4;
+        for pair in 0..pairs {
+            let Block { until, mut shares } = std::mem::take(&mut self.blocks[2 * pair + 1]);
+            let first = &mut self.blocks[2 * pair];
+            first.until = until;
+            first.shares.append(&mut shares);
+            add_up(&mut first.shares);
+            self.spare.push(shares);
+            self.blocks.swap(pair, 2 * pair);
         }
-        drop(old);
-        halved.append(&mut self.blocks);
-        self.blocks = halved;
+        self.blocks.drain(pairs..2 * pairs);
+        self.held = self.blocks.iter().map(|block| block.shares.len()).sum();
     }
 
     /// What was before the stretches.
@@ -492,7 +498,7 @@ mod tests {
             history.left(CPU, Timestamp(10 * (at + 1)), charge, Taken::default());
         }
         let place = &history.places[usize::from(CPU.0)];
-        assert!(place.blocks.len() <= FEWEST && place.stretches.len() <= LEAST);
+        assert!(place.held <= LEAST_ROOM && place.stretches.len() <= LEAST);
         // However long ago: half of the time had one, half the other.
         let shares = |from, to| {
             let mut at = from;

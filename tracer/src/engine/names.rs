@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{Who, WhoId};
 
 /// So many are kept in any case.
-const MANY: usize = 4096;
+const MANY: usize = 1024;
 
 #[derive(Debug)]
 pub struct Names {
@@ -109,7 +109,8 @@ impl Names {
                 self.by_tid.remove(&who.tid);
             }
         }
-        self.limit = MANY.max(2 * (self.entries.len() - self.free.len()));
+        let kept = self.entries.len() - self.free.len();
+        self.limit = kept + MANY.max(kept / 4);
     }
 }
 

@@ -9,24 +9,23 @@ use crate::{
     report::ChargeKind,
 };
 
-/// Rows of each kind that are kept apart. Preemptors have distributions.
+/// Rows of each kind that are kept apart. Preemptors have distributions: of many threads only these few.
 const PREEMPTORS: usize = 8;
+const PREEMPTORS_OF_MANY: usize = 2;
 const WAKERS: usize = 16;
 const BLOCKERS: usize = 16;
 
 #[derive(Clone, Debug, Default)]
 pub struct Causes {
     threads: Shares,
-    /// By [`ChargeKind`]; those of threads are in `threads`.
-    others: [Share; KINDS],
+    /// What is no thread.
+    others: Vec<(ChargeKind, Share)>,
     pub preemptors: Vec<Preemptor>,
     /// Those that were too many to be kept apart.
     pub other_preemptors: Share,
     pub wakers: Vec<Waker>,
     pub blockers: Vec<Blocker>,
 }
-
-const KINDS: usize = ChargeKind::Unknown as usize + 1;
 
 /// Who came when it left runnable.
 #[derive(Clone, Debug, Default)]
@@ -71,9 +70,9 @@ impl Preemptor {
 
 impl Causes {
     #[inline]
-    pub fn charge(&mut self, charge: Charge, ns: Nanos) {
+    pub fn charge(&mut self, charge: Charge, ns: Nanos, many: bool) {
         let kind = match charge {
-            Charge::Who(who) => return self.threads.add(who, ns),
+            Charge::Who(who) => return self.threads.add(who, ns, many),
             Charge::Irq => ChargeKind::Irq,
             Charge::Softirq => ChargeKind::Softirq,
             Charge::Steal => ChargeKind::Steal,
@@ -82,7 +81,12 @@ impl Causes {
             Charge::OtherCpu => ChargeKind::OtherCpu,
             Charge::Unknown => ChargeKind::Unknown,
         };
-        self.others[kind as usize].add(1, ns);
+        match self.others.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, share)) => share.add(1, ns),
+            None => {
+                push(&mut self.others, (kind, Share { count: 1, ns }));
+            }
+        }
     }
 
     /// A wait of this length began when `who` came.
@@ -91,8 +95,10 @@ impl Causes {
         who: WhoId,
         (length, whole, at): (Nanos, bool, Timestamp),
         delay: Option<Nanos>,
+        many: bool,
     ) {
-        let row = place(&mut self.preemptors, PREEMPTORS, |row| row.who == who);
+        let most = if many { PREEMPTORS_OF_MANY } else { PREEMPTORS };
+        let row = place(&mut self.preemptors, most, |row| row.who == who);
         let row = match row {
             Place::Found(row) => row,
             Place::Free(rows) => push(rows, Preemptor::of(who)),
@@ -195,19 +201,7 @@ impl Causes {
 
     /// What is no thread.
     pub fn others(&self) -> impl Iterator<Item = (ChargeKind, Share)> {
-        const ALL: [ChargeKind; 7] = [
-            ChargeKind::Irq,
-            ChargeKind::Softirq,
-            ChargeKind::Steal,
-            ChargeKind::Throttled,
-            ChargeKind::Idle,
-            ChargeKind::OtherCpu,
-            ChargeKind::Unknown,
-        ];
-        let shares = ALL
-            .into_iter()
-            .map(|kind| (kind, self.others[kind as usize]));
-        shares.filter(|(_, share)| share.count > 0)
+        self.others.iter().copied()
     }
 
     /// Everybody who is referred to.

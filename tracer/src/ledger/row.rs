@@ -112,7 +112,7 @@ impl Row {
         self.healed_wait += wait;
         if wait > Nanos::ZERO {
             let causes = self.causes.get_or_insert_default();
-            causes.charge(Charge::Unknown, wait);
+            causes.charge(Charge::Unknown, wait, false);
         }
     }
 }

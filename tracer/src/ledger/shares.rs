@@ -4,8 +4,10 @@
 
 use crate::model::{Nanos, WhoId};
 
-/// Places at the most: 1 KiB of a thread that waits for crowds.
-const MOST: usize = 64;
+/// Places at the most, of a thread that waits for crowds: 2 KiB where few threads are accounted for, and a
+/// quarter of a KiB where many are.
+const MOST: usize = 128;
+const MOST_OF_MANY: usize = 16;
 /// The first places.
 const LEAST: usize = 4;
 /// Places looked at for one.
@@ -49,13 +51,15 @@ pub struct Shares {
 }
 
 impl Shares {
+    /// `many` threads are accounted for.
     #[inline]
-    pub fn add(&mut self, who: WhoId, ns: Nanos) {
-        self.add_many(who, 1, ns);
+    pub fn add(&mut self, who: WhoId, ns: Nanos, many: bool) {
+        let most = if many { MOST_OF_MANY } else { MOST };
+        self.add_many(who, 1, ns, most);
     }
 
     #[inline]
-    fn add_many(&mut self, who: WhoId, count: u32, ns: Nanos) {
+    fn add_many(&mut self, who: WhoId, count: u32, ns: Nanos, most: usize) {
         let places = self.entries.len();
         for probe in 0..PROBES.min(places) {
             let entry = &mut self.entries[(place(who, places) + probe) & (places - 1)];
@@ -70,21 +74,21 @@ impl Shares {
                 return;
             }
         }
-        self.add_anew(who, count, ns);
+        self.add_anew(who, count, ns, most);
     }
 
     /// There is no place for it yet.
     #[cold]
-    fn add_anew(&mut self, who: WhoId, count: u32, ns: Nanos) {
+    fn add_anew(&mut self, who: WhoId, count: u32, ns: Nanos, most: usize) {
         let places = self.entries.len();
-        if places < MOST {
+        if places < most {
             let larger = (places * 2).max(LEAST);
             let entries = std::mem::replace(&mut self.entries, vec![FREE; larger]);
             self.used = 0;
             for entry in entries.into_iter().filter(|entry| entry.count > 0) {
-                self.add_many(entry.who, entry.count, entry.ns);
+                self.add_many(entry.who, entry.count, entry.ns, most);
             }
-            return self.add_many(who, count, ns);
+            return self.add_many(who, count, ns, most);
         }
         // Whoever counts least of those around makes room for one that counts more.
         let around = (0..PROBES).map(|probe| (place(who, places) + probe) & (places - 1));
@@ -136,7 +140,7 @@ mod tests {
         let mut shares = Shares::default();
         for round in 1..=100 {
             for who in 0..40 {
-                shares.add(WhoId(who * 1000), Nanos(round));
+                shares.add(WhoId(who * 1000), Nanos(round), false);
             }
         }
         assert_eq!(shares.rest(), Share::default());
@@ -153,7 +157,7 @@ mod tests {
         let mut shares = Shares::default();
         for who in 0..10_000 {
             let ns = if who == 7_000 { 1_000_000 } else { 10 };
-            shares.add(WhoId(who), Nanos(ns));
+            shares.add(WhoId(who), Nanos(ns), false);
         }
         assert_eq!(sum(&shares), (10_000, 9_999 * 10 + 1_000_000));
         assert!(
