@@ -109,10 +109,10 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         kind::WAKEUP_NEW => {
             let task = Key(buf.get_u64_ne());
             let tid = buf.get_u32_ne();
-            let _target_cpu = buf.get_u32_ne();
             What::WakeupNew {
                 task,
                 tid,
+                on: Cpu(buf.get_u32_ne() as u16),
                 rq_clock: Timestamp(buf.get_u64_ne()),
             }
         }

@@ -227,6 +227,7 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
         What::WakeupNew {
             task: Key(1),
             tid: 2,
+            on: Cpu(3),
             rq_clock: Timestamp(4)
         }
     );

@@ -336,6 +336,8 @@ pub enum What {
     WakeupNew {
         task: Key,
         tid: u32,
+        /// Whose run queue it is on.
+        on: Cpu,
         /// As in [`Switch`].
         rq_clock: Timestamp,
     },

@@ -189,6 +189,11 @@ impl History {
         self.place(cpu).now = Some(charge);
     }
 
+    /// The first look saw it there, before any switch.
+    pub fn occupied(&mut self, cpu: Cpu, charge: Charge) {
+        self.place(cpu).now.get_or_insert(charge);
+    }
+
     /// What a wait of `waiter` on this CPU was for, from the last piece on, up to `to`.
     pub fn explain(
         &self,

@@ -27,7 +27,8 @@ use crate::{
         throttles::Throttles,
     },
     model::{
-        Cpu, Event, Key, Mark, Nanos, Piece, Posture, Slot, SpanSink, ThreadInfo, Timestamp, What,
+        Charge, Cpu, Event, Key, Mark, Nanos, Piece, Posture, Slot, SpanSink, ThreadInfo,
+        Timestamp, What,
     },
     table::Table,
 };
@@ -103,9 +104,11 @@ impl Engine {
             What::WakeupNew {
                 task,
                 tid,
+                on,
                 rq_clock,
             } => {
                 let slot = self.newborn(at, *task, *tid, sink);
+                self.threads[slot].cpu = *on;
                 self.threads[slot].born(at, *rq_clock, sink);
             }
             What::Migrate { task, to, .. } => self.on_migrate(at, *task, *to, sink),
@@ -319,6 +322,8 @@ impl Engine {
         }
         thread.seen(at, info, sink);
         if info.posture == Posture::OnCpu {
+            let name = self.threads[slot].name;
+            self.history.occupied(info.cpu, Charge::Who(name));
             self.cpus.occupied(info.cpu, at, slot);
         }
     }
@@ -357,6 +362,10 @@ impl Engine {
         self.losses.begin();
         self.oddities = Oddities::default();
         for &cpu in &self.facts.cpus {
+            // Who is not watched was not seen.
+            if !self.facts.narrow {
+                self.history.occupied(cpu, Charge::Idle);
+            }
             self.cpus.idles(cpu, at);
         }
     }

@@ -1,12 +1,14 @@
 //! The engine against schedules of chance: whole, with holes, and without any sense.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::{
     simulator::{Options, Run, any_schedule},
     toy::{Does, Record, Told},
 };
-use crate::report::{Report, Thread, Verdict};
+use crate::report::{ChargeKind, Report, Thread, Verdict};
 
 const PLAIN: Options = Options {
     errors: false,
@@ -38,6 +40,20 @@ pub fn identity_holds(report: &Report) -> Result<(), TestCaseError> {
         prop_assert_eq!(waited, totals.wait.0, "{:?}", thread);
     }
     Ok(())
+}
+
+/// By tid: 0 is the idle CPU; what is no thread's at all is under the largest number there is.
+fn waited_for(thread: &Thread) -> BTreeMap<u32, u64> {
+    let mut shares = BTreeMap::new();
+    for share in &thread.waited_for {
+        let tid = match (share.kind, share.who) {
+            (ChargeKind::Idle, _) => 0,
+            (_, Some(who)) => who.tid,
+            (_, None) => u32::MAX,
+        };
+        *shares.entry(tid).or_default() += share.ns.0;
+    }
+    shares
 }
 
 fn agrees(run: &Run, exact: bool) -> Result<(), TestCaseError> {
@@ -74,6 +90,16 @@ fn agrees(run: &Run, exact: bool) -> Result<(), TestCaseError> {
                 "tid {} {:?} {}",
                 thread.tid,
                 does,
+                story(run, id)
+            );
+        }
+        if exact {
+            let shares = waited_for(thread);
+            prop_assert_eq!(
+                &shares,
+                &run.waited_for(id),
+                "tid {} {}",
+                thread.tid,
                 story(run, id)
             );
         }

@@ -70,6 +70,11 @@ pub struct Task {
     pub lag_at_switch_in: u64,
     // The truth.
     pub lived: Vec<(u64, u64, Does)>,
+    /// On which CPU it ran, and on whose run queue it waited.
+    pub ran: Vec<(u64, u64, usize)>,
+    pub waited: Vec<(u64, u64, usize)>,
+    /// When it came to that run queue.
+    pub queued: u64,
     pub left: Vec<Left>,
     pub moves: Vec<u64>,
     /// From the waker's decision to the run queue, where the decision came after it had left.

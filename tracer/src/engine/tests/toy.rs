@@ -126,6 +126,9 @@ impl Toy {
             iowait: false,
             lag_at_switch_in: 0,
             lived: Vec::new(),
+            ran: Vec::new(),
+            waited: Vec::new(),
+            queued: self.now,
             left: Vec::new(),
             moves: Vec::new(),
             wakes: Vec::new(),
@@ -328,7 +331,7 @@ impl Toy {
             address_space,
         });
         if was_idle {
-            self.close(prev);
+            self.does(prev, Does::Off(OffState::Sleep, false));
         } else {
             task.state = if leave == Leave::SignalPending {
                 0
@@ -463,6 +466,10 @@ impl Toy {
     fn tell_move(&mut self, id: usize, cpu: usize) {
         let task = &mut self.tasks[id];
         task.moves.push(self.now);
+        if task.does() == Some(Does::Wait) {
+            task.waited.push((task.queued, self.now, task.cpu));
+            task.queued = self.now;
+        }
         task.cpu = cpu;
         let record = record::Migrate {
             task: task.key,
@@ -516,8 +523,13 @@ impl Toy {
         let task = &mut self.tasks[id];
         if let Mood::Alive(did) = task.mood {
             task.lived.push((task.since, self.now, did));
+            match did {
+                Does::Run => task.ran.push((task.since, self.now, task.cpu)),
+                Does::Wait => task.waited.push((task.queued, self.now, task.cpu)),
+                Does::Off(..) => {}
+            }
         }
-        task.since = self.now;
+        (task.since, task.queued) = (self.now, self.now);
     }
 
     /// What everybody does now is history, too.

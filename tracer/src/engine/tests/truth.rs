@@ -1,5 +1,7 @@
 //! What a report of a run must say, from the toy kernel's own memory.
 
+use std::collections::BTreeMap;
+
 use tracer_common::record::next_kind;
 
 use super::{simulator::Run, toy::Does};
@@ -46,6 +48,23 @@ impl Run {
         }
         totals.migrations = task.moves.iter().filter(|&&at| self.inside(at)).count() as u64;
         totals
+    }
+
+    /// Who had the CPU while it waited, by tid: 0 is the idle thread. What nobody had is not in it.
+    pub fn waited_for(&self, id: usize) -> BTreeMap<u32, u64> {
+        let mut shares = BTreeMap::new();
+        for &(from, to, cpu) in &self.toy.tasks[id].waited {
+            for other in &self.toy.tasks {
+                let there = other.ran.iter().filter(|ran| ran.2 == cpu);
+                let ns: u64 = there
+                    .map(|&(came, left, _)| self.visible(from.max(came), to.min(left)).0)
+                    .sum();
+                if ns > 0 {
+                    *shares.entry(other.tid).or_default() += ns;
+                }
+            }
+        }
+        shares
     }
 
     /// Lengths of what lies whole in the window: how many, and their sum.
