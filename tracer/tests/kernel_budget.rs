@@ -307,7 +307,13 @@ fn a_wait_that_moves_to_another_cpu_is_charged_on_both() {
         let [one, other] = hogs.each_ref().map(|hog| charged_to_pid(row, hog.pid()));
         let elsewhere = charged_to_kind(row, "other_cpu");
         assert!(one > 0 && other > 0, "{row}");
-        assert!(one + other + elsewhere >= wait * 7 / 10, "{row}");
+        // Whoever else had these CPUs is named, too.
+        let is_thread = |share: &Value| !share["tid"].is_null();
+        let all = charged(row, is_thread);
+        assert!(
+            all >= one + other && all + elsewhere >= wait * 9 / 10,
+            "{row}"
+        );
     }
 }
 
