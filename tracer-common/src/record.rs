@@ -344,6 +344,8 @@ pub mod who_flags {
     pub const GAP: u16 = 1 << 2;
     /// It has not left: somebody asked who is there.
     pub const STAYS: u16 = 1 << 3;
+    /// What interrupts and steal took is not told: another CPU asked.
+    pub const UNMEASURED: u16 = 1 << 4;
 }
 
 /// Who left `header.cpu` at `header.at_ns`, and is not watched. Kept while watched threads are on some run

@@ -98,6 +98,7 @@ macro_rules! kernel_fields {
             CFS_RQ_THROTTLED: "cfs_rq" "throttled_clock_self_time|throttled_clock_pelt_time|throttled_clock_task_time" optional;
             RQ_CLOCK: "rq" "clock" required;
             RQ_CLOCK_TASK: "rq" "clock_task" required;
+            RQ_CURR: "rq" "curr" required;
             RQ_NR_RUNNING: "rq" "nr_running" required;
             RQ_STEAL: "rq" "prev_steal_time_rq" optional;
             CSS_SET_DFL_CGRP: "css_set" "dfl_cgrp" optional;

@@ -184,14 +184,16 @@ fn waiting(cpu: u32) -> Option<&'static AtomicU64> {
     Some(unsafe { AtomicU64::from_ptr(&raw mut (*waiting).threads) })
 }
 
-/// `prev`, who is not watched, leaves this CPU; or `stays`, and had it up to now.
+/// `prev`, who is not watched, leaves a CPU, or had it up to now: see `flags`. The lock of its run queue is held, or
+/// nothing else happens there.
 #[inline(always)]
 pub fn left(
+    cpu: u32,
     at_ns: u64,
     prev: Task,
     queue: RunQueue,
     (irq_ns, softirq_ns): (u64, u64),
-    stays: bool,
+    flags: u16,
 ) {
     let fill = |record: &mut Left| {
         record.tid = prev.tid();
@@ -202,8 +204,7 @@ pub fn left(
         record.steal_ns = queue.steal();
         record.irq_ns = irq_ns;
         record.softirq_ns = softirq_ns;
-        let stays = if stays { who_flags::STAYS } else { 0 };
-        stays | flags_of(prev)
+        flags | flags_of(prev)
     };
     if !has(feature::SLOTS) {
         // Without shared memory all of them are told.
@@ -212,8 +213,6 @@ pub fn left(
         }
         return;
     }
-    // SAFETY: a helper without preconditions.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(marks) = HISTORY_MARKS.get_ptr_mut(cpu) else {
         return;
     };

@@ -350,6 +350,12 @@ impl RunQueue {
         self.0.read(&RQ_CLOCK_TASK)
     }
 
+    /// Who is on the CPU of this run queue.
+    #[inline(always)]
+    pub fn current(self) -> Task {
+        Task(self.0.follow(&RQ_CURR))
+    }
+
     #[inline(always)]
     pub fn nr_running(self) -> u32 {
         self.0.read(&RQ_NR_RUNNING)

@@ -184,8 +184,8 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         kind::CPU_SWITCHES => What::Counted(counted(buf)),
         kind::LEFT => What::Left {
             who: who(flags, buf),
-            steal: Nanos(buf.get_u64_ne()),
-            interrupts: interrupts(buf),
+            taken: Some((Nanos(buf.get_u64_ne()), interrupts(buf)))
+                .filter(|_| flags & who_flags::UNMEASURED == 0),
             gap: flags & who_flags::GAP != 0,
             stays: flags & who_flags::STAYS != 0,
         },

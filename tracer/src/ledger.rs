@@ -398,7 +398,7 @@ impl SpanSink for Ledger {
             let (length, _) = self.visible(slept.from, from, false)?;
             Some((slept, length))
         });
-        let many = self.rows.len() > MANY;
+        let many = self.rows.rows() > MANY;
         let causes = self.row_mut(waited.slot).causes.get_or_insert_default();
         let mut begins = from.max(first);
         for piece in waited.pieces {

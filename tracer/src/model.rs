@@ -390,9 +390,8 @@ pub enum What {
     /// Who is not watched left this CPU while somebody who is waited.
     Left {
         who: Who,
-        /// As in [`Switch`].
-        steal: Nanos,
-        interrupts: Interrupts,
+        /// As in [`Switch`]; `None`: not measured.
+        taken: Option<(Nanos, Interrupts)>,
         /// Others that left before are missing.
         gap: bool,
         /// It is there still.

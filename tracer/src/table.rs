@@ -29,7 +29,7 @@ impl<T> Default for Table<T> {
 
 impl<T> Table<T> {
     /// Rows, from the first slot to the last one in use.
-    pub fn len(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.len
     }
 

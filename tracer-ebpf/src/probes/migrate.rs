@@ -5,21 +5,31 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_common::{
     counters::Probe,
-    record::{Migrate, kind},
+    record::{Migrate, kind, who_flags},
+    settings::feature,
 };
 
 use super::waking;
-use crate::{emit::emit, history, task::Task, watch::is_watched};
+use crate::{
+    emit::{emit, now},
+    history,
+    settings::has,
+    task::Task,
+    watch::is_watched,
+};
 
 #[btf_tracepoint(function = "sched_migrate_task")]
 pub fn sched_migrate_task(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     let to_cpu: u32 = ctx.arg(1);
     let (tid, from) = (task.tid(), task.cpu());
-    if is_watched(tid) {
+    if has(feature::NARROW) && is_watched(tid) {
         history::moves(tid, from, to_cpu, waking::read(tid) != 0);
         // Taken from a run queue, which is locked. Who is woken was on none.
         if task.is_migrating() {
+            let queue = task.run_queue();
+            let flags = who_flags::STAYS | who_flags::UNMEASURED;
+            history::left(from, now(), queue.current(), queue, (0, 0), flags);
             history::show(from, 0);
         }
     }

@@ -5,7 +5,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_get_current_task_btf};
-use tracer_common::settings::feature;
+use tracer_common::{record::who_flags, settings::feature};
 
 use crate::{emit::now, history, interrupts, settings::has, task::Task};
 
@@ -20,11 +20,12 @@ pub extern "C" fn show_history(_ctx: *mut c_void) -> u32 {
     let (current, cpu) = unsafe { (bpf_get_current_task_btf(), bpf_get_smp_processor_id()) };
     let current = Task::new(current.cast());
     history::left(
+        cpu,
         now(),
         current,
         current.run_queue(),
         interrupts::ended(),
-        true,
+        who_flags::STAYS,
     );
     history::show(cpu, 0);
     0

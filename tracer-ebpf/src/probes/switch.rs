@@ -80,7 +80,7 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     if has(feature::NARROW) {
         // The idle thread before a watched one is told by the switch itself.
         if !prev_watched && (!next_watched || prev_tid != 0) {
-            history::left(at_ns, prev, queue, taken, false);
+            history::left(cpu, at_ns, prev, queue, taken, 0);
         }
         if prev_watched && !by_itself {
             history::queued(prev_tid, cpu);

@@ -57,7 +57,7 @@ impl Engine {
         at: Timestamp,
         cpu: Cpu,
         who: &Who,
-        taken: Taken,
+        taken: Option<Taken>,
         (gap, stays): (bool, bool),
     ) {
         let charge = if who.tid == 0 {
@@ -68,7 +68,10 @@ impl Engine {
         if gap {
             self.history.lost(cpu, at);
         }
-        self.history.left(cpu, at, charge, taken);
+        match taken {
+            Some(taken) => self.history.left(cpu, at, charge, taken),
+            None => self.history.had(cpu, at, charge),
+        }
         if stays {
             self.history.entered(cpu, charge);
         }

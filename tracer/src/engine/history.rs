@@ -137,6 +137,11 @@ impl History {
         self.put(cpu, at, charge, |_| taken.into());
     }
 
+    /// The same, and what was taken from it meanwhile is not known.
+    pub fn had(&mut self, cpu: Cpu, at: Timestamp, charge: Charge) {
+        self.put(cpu, at, charge, |before| before);
+    }
+
     /// Whoever came last had this CPU until then, unless that was `next`, who came then.
     pub fn left_unseen(&mut self, cpu: Cpu, at: Timestamp, next: Charge) {
         let now = self.place(cpu).now.filter(|&now| now != next);

@@ -165,15 +165,11 @@ impl Engine {
             What::Counted(counted) => sink.counted(event.cpu, at, counted),
             What::Left {
                 who,
-                steal,
-                interrupts,
+                taken,
                 gap,
                 stays,
             } => {
-                let taken = Taken {
-                    steal: *steal,
-                    interrupts: *interrupts,
-                };
+                let taken = taken.map(|(steal, interrupts)| Taken { steal, interrupts });
                 self.on_left(at, event.cpu, who, taken, (*gap, *stays));
             }
             What::Named(who) => {

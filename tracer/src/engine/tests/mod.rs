@@ -3,6 +3,7 @@
 pub(crate) mod bytes;
 mod chaos;
 mod look;
+mod narrow;
 mod picture;
 mod pictures;
 mod properties;

@@ -43,7 +43,7 @@ pub fn identity_holds(report: &Report) -> Result<(), TestCaseError> {
 }
 
 /// By tid: 0 is the idle CPU; what is no thread's at all is under the largest number there is.
-fn waited_for(thread: &Thread) -> BTreeMap<u32, u64> {
+pub fn waited_for(thread: &Thread) -> BTreeMap<u32, u64> {
     let mut shares = BTreeMap::new();
     for share in &thread.waited_for {
         let tid = match (share.kind, share.who) {
@@ -176,7 +176,7 @@ proptest! {
     }
 }
 
-fn story(run: &Run, id: usize) -> String {
+pub fn story(run: &Run, id: usize) -> String {
     story_of(&run.toy.records.iter().collect::<Vec<_>>(), run, id)
 }
 
