@@ -82,11 +82,9 @@ pub struct SlotMarks {
     pub from: u64,
     /// The next one to be written. Switches: `head` says so.
     pub next: u64,
-    /// Records that found no room. Switches: their probe counts.
-    pub lost: u64,
-    /// 1: the next record tells that others before it are missing.
+    /// 1: the next record tells that others before it found no room. Switches: their probe counts them.
     pub gap: u64,
-    pub reserved: [u64; 2],
+    pub reserved: [u64; 3],
 }
 
 /// How many watched threads are on the run queue of a CPU, or are about to be. A cache line of its own: other

@@ -29,8 +29,8 @@ const COUNTED: u8 = 1;
 const NAMED: u8 = 2;
 
 /// Whether a watched thread waits for this CPU: never a wrong no. It is said before the thread is on the run
-/// queue, whose lock every switch takes after. The idle place of a thread that is woken is where it ran last;
-/// it is moved from there before it is on another run queue.
+/// queue, whose lock every switch takes after. A thread that is woken is counted where it ran last, and where it
+/// goes instead before it is on a run queue there.
 #[inline(always)]
 pub fn is_wanted() -> bool {
     // SAFETY: a helper without preconditions.
@@ -231,7 +231,6 @@ pub fn left(
     };
     if marks.head > unread_from && next.wrapping_sub(unread_from) > mask {
         marks.gap = 1;
-        marks.lost = marks.lost.wrapping_add(1);
         return;
     }
     let Some(entry) = entry(cpu, next) else {

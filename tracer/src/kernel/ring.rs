@@ -82,6 +82,11 @@ impl Rings {
         Ok(())
     }
 
+    /// Whether what is kept of others comes beside the rings, where it is not counted.
+    pub fn has_history(&self) -> bool {
+        self.history.is_some()
+    }
+
     /// Lends every record that is there, of each CPU in order of time.
     pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> Drained {
         let mut drained = Drained {

@@ -246,15 +246,15 @@ impl Session {
             logger.flush();
         }
         let received = &mut self.received;
+        let history = self.rings.has_history();
         self.rings.drain(|record| {
             let kind = record.get(KIND..KIND + 2);
             if kind == Some(&kind::CALL.to_ne_bytes()) {
                 return;
             }
             // An announcement is no record, and what is kept beside the rings was not counted as one.
-            let uncounted = [kind::LOST, kind::LEFT].map(u16::to_ne_bytes);
-            let counted = kind.is_some_and(|kind| uncounted.iter().all(|other| other != kind));
-            *received += u64::from(counted);
+            let is = |other: u16| kind == Some(&other.to_ne_bytes());
+            *received += u64::from(!(is(kind::LOST) || history && is(kind::LEFT)));
             push(record);
         })
     }
