@@ -11,7 +11,7 @@ use tracer_common::{
 
 use super::waking;
 use crate::{
-    emit::{emit, now},
+    emit::{counters, now, tell},
     history,
     settings::has,
     task::Task,
@@ -22,24 +22,34 @@ use crate::{
 pub fn sched_migrate_task(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     let to_cpu: u32 = ctx.arg(1);
+    let Some(counters) = counters(Probe::Migrate) else {
+        return 0;
+    };
+    counters.events = counters.events.wrapping_add(1);
     let (tid, from) = (task.tid(), task.cpu());
-    if has(feature::NARROW) && is_watched(tid) {
+    if !is_watched(tid) {
+        return 0;
+    }
+    let at_ns = now();
+    if has(feature::NARROW) {
         history::moves(tid, from, to_cpu, waking::read(tid) != 0);
-        // Taken from a run queue, which is locked. Who is woken was on none.
+        // Taken from a run queue, which is locked. Who is woken was on none. What it waited for there ends at
+        // this very moment, as the record says: what comes after that is not kept.
         if task.is_migrating() {
             let queue = task.run_queue();
             let flags = who_flags::STAYS | who_flags::UNMEASURED;
-            history::left(from, now(), queue.current(), queue, (0, 0), flags);
+            history::left(from, at_ns, queue.current(), queue, (0, 0), flags);
             history::show(from, 0);
         }
     }
-    emit(
+    tell(
+        counters,
+        at_ns,
         Probe::Migrate,
         kind::MIGRATE,
-        task.tid(),
         |record: &mut Migrate| {
             task.write_key(&mut record.task);
-            record.tid = task.tid();
+            record.tid = tid;
             record.to_cpu = to_cpu;
             0
         },

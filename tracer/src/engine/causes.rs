@@ -47,7 +47,8 @@ impl Engine {
             Gap::Whole => self.history.lost(cpu, at),
         }
         self.history.left(cpu, at, charge, taken);
-        self.history.entered(cpu, self.charge(&switch.next, next));
+        let charge = self.charge(&switch.next, next);
+        self.history.entered(cpu, at, charge);
     }
 
     /// One who is not watched gives way, to whomever. This may be told at any time before the wait that it is
@@ -73,7 +74,7 @@ impl Engine {
             None => self.history.had(cpu, at, charge),
         }
         if stays {
-            self.history.entered(cpu, charge);
+            self.history.entered(cpu, at, charge);
         }
     }
 

@@ -31,7 +31,8 @@ const SHARES: usize = LEAST_ROOM / 4;
 struct Stretch {
     until: Timestamp,
     charge: Charge,
-    taken: Sums,
+    /// `None`: not measured. What was taken then is found with the next one that is.
+    taken: Option<Sums>,
 }
 
 /// Cumulative for a CPU; only differences count, and those are short: low halves are enough.
@@ -97,11 +98,11 @@ struct Place {
     /// By their ends.
     blocks: VecDeque<Block>,
     /// Where the stretches begin, and the sums then.
-    began: (Timestamp, Sums),
+    began: (Timestamp, Option<Sums>),
     /// By their ends.
     stretches: VecDeque<Stretch>,
-    /// Who came last.
-    now: Option<Charge>,
+    /// Who came last, and when.
+    now: Option<(Timestamp, Charge)>,
     /// Room for what is summed up, used again and again.
     pieces: Vec<Piece>,
     spare: Vec<Vec<(Charge, Nanos)>>,
@@ -134,27 +135,29 @@ impl History {
     /// `charge` had this CPU until then. What others left is told when it turns out to matter, later than what
     /// came after it: an end more makes two stretches of one.
     pub fn left(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: Taken) {
-        self.put(cpu, at, charge, |_| taken.into());
+        self.put(cpu, at, charge, Some(taken.into()));
     }
 
     /// The same, and what was taken from it meanwhile is not known.
     pub fn had(&mut self, cpu: Cpu, at: Timestamp, charge: Charge) {
-        self.put(cpu, at, charge, |before| before);
+        self.put(cpu, at, charge, None);
     }
 
     /// Whoever came last had this CPU until then, unless that was `next`, who came then.
     pub fn left_unseen(&mut self, cpu: Cpu, at: Timestamp, next: Charge) {
-        let now = self.place(cpu).now.filter(|&now| now != next);
-        self.put(cpu, at, now.unwrap_or(Charge::Unknown), |before| before);
+        let there = self
+            .place(cpu)
+            .there_after(at)
+            .filter(|&there| there != next);
+        self.put(cpu, at, there.unwrap_or(Charge::Unknown), None);
     }
 
     /// Who had this CPU until then cannot be told.
     pub fn lost(&mut self, cpu: Cpu, at: Timestamp) {
-        self.put(cpu, at, Charge::Unknown, |before| before);
-        self.place(cpu).now = None;
+        self.put(cpu, at, Charge::Unknown, None);
     }
 
-    fn put(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: impl Fn(Sums) -> Sums) {
+    fn put(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: Option<Sums>) {
         let (keep, room) = (self.keep, self.room);
         let place = self.place(cpu);
         let later = |stretches: &VecDeque<Stretch>| match stretches.back() {
@@ -169,11 +172,6 @@ impl History {
         if known == Some(at) || (index == 0 && at <= place.began.0) {
             return;
         }
-        let before = match index.checked_sub(1) {
-            Some(before) => place.stretches[before].taken,
-            None => place.began.1,
-        };
-        let taken = taken(before);
         if index == 0 && place.began.0 == Timestamp(0) {
             // What was taken before the first end is nobody's.
             place.began.1 = taken;
@@ -189,14 +187,17 @@ impl History {
         }
     }
 
-    /// From now on this one has it.
-    pub fn entered(&mut self, cpu: Cpu, charge: Charge) {
-        self.place(cpu).now = Some(charge);
+    /// From then on this one has it; or it was seen there.
+    pub fn entered(&mut self, cpu: Cpu, at: Timestamp, charge: Charge) {
+        let place = self.place(cpu);
+        if place.now.is_none_or(|(since, _)| since <= at) {
+            place.now = Some((at, charge));
+        }
     }
 
     /// The first look saw it there, before any switch.
     pub fn occupied(&mut self, cpu: Cpu, charge: Charge) {
-        self.place(cpu).now.get_or_insert(charge);
+        self.place(cpu).now.get_or_insert((Timestamp(0), charge));
     }
 
     /// What a wait of `waiter` on this CPU was for, from the last piece on, up to `to`.
@@ -220,7 +221,14 @@ impl History {
             first -= 1;
         }
         let before = first.checked_sub(1).and_then(|index| stretches.get(index));
-        let mut began = before.map_or(place.began, |before| (before.until, before.taken));
+        let mut began = match before {
+            // As far as it was measured.
+            Some(before) => {
+                let known = stretches.range(..first).rev().find_map(|known| known.taken);
+                (before.until, known.or(place.began.1))
+            }
+            None => place.began,
+        };
         let mut at = from;
         if at < began.0 {
             at = began.0.min(to);
@@ -235,9 +243,10 @@ impl History {
             if at == to {
                 return;
             }
-            began = (stretch.until, stretch.taken);
+            began = (stretch.until, stretch.taken.or(began.1));
         }
-        put(pieces, to, place.now.unwrap_or(Charge::Unknown));
+        let there = place.there_after(to);
+        put(pieces, to, there.unwrap_or(Charge::Unknown));
     }
 
     /// Everybody who is referred to.
@@ -248,7 +257,7 @@ impl History {
             let sums = sums.map(|(charge, _)| *charge);
             charges
                 .chain(sums)
-                .chain(place.now)
+                .chain(place.now.map(|(_, charge)| charge))
                 .filter_map(|charge| match charge {
                     Charge::Who(who) => Some(who),
                     _ => None,
@@ -266,6 +275,14 @@ impl History {
 }
 
 impl Place {
+    /// Who has the CPU after the last end before `at`, if that is who came last.
+    fn there_after(&self, at: Timestamp) -> Option<Charge> {
+        let index = self.stretches.partition_point(|stretch| stretch.until < at);
+        let last = index.checked_sub(1).map(|last| self.stretches[last].until);
+        let (since, charge) = self.now?;
+        (since >= last.unwrap_or_default() && since <= at).then_some(charge)
+    }
+
     /// The oldest stretches become one sum.
     #[cold]
     fn sum_up(&mut self, room: usize) {
@@ -273,7 +290,7 @@ impl Place {
         let from = self.began.0;
         for stretch in self.stretches.drain(..BLOCK.min(self.stretches.len())) {
             stretch.split(self.began, self.began.0, stretch.until, &mut pieces);
-            self.began = (stretch.until, stretch.taken);
+            self.began = (stretch.until, stretch.taken.or(self.began.1));
         }
         if from == Timestamp(0) {
             // The first stretch begins with the machine, and has nothing taken out of it.
@@ -361,12 +378,15 @@ impl Stretch {
     /// share of them.
     fn split(
         &self,
-        (began, then): (Timestamp, Sums),
+        (began, then): (Timestamp, Option<Sums>),
         from: Timestamp,
         to: Timestamp,
         pieces: &mut Vec<Piece>,
     ) {
-        if self.taken == then || self.charge == Charge::Unknown {
+        let (Some(taken), Some(then)) = (self.taken, then) else {
+            return put(pieces, to, self.charge);
+        };
+        if taken == then || self.charge == Charge::Unknown {
             return put(pieces, to, self.charge);
         }
         let (length, all) = (to.since(from), self.until.since(began));
@@ -378,9 +398,9 @@ impl Stretch {
             part
         };
         let parts = [
-            (Charge::Irq, take(self.taken.irq, then.irq)),
-            (Charge::Softirq, take(self.taken.softirq, then.softirq)),
-            (Charge::Steal, take(self.taken.steal, then.steal)),
+            (Charge::Irq, take(taken.irq, then.irq)),
+            (Charge::Softirq, take(taken.softirq, then.softirq)),
+            (Charge::Steal, take(taken.steal, then.steal)),
         ];
         let mut at = Timestamp(from.0 + left.0);
         put(pieces, at, self.charge);
@@ -432,7 +452,7 @@ mod tests {
         history.left(CPU, Timestamp(0), Charge::Idle, taken(0, 0, 0));
         history.left(CPU, Timestamp(100), A, taken(0, 0, 0));
         history.left(CPU, Timestamp(200), B, taken(0, 0, 0));
-        history.entered(CPU, A);
+        history.entered(CPU, Timestamp(200), A);
         history
     }
 
@@ -479,6 +499,27 @@ mod tests {
                 (300, Charge::Steal)
             ]
         );
+    }
+
+    #[test]
+    fn who_was_seen_there_by_another_cpu_is_not_measured() {
+        let mut history = two();
+        // Told before what came first.
+        history.had(CPU, Timestamp(500), A);
+        history.entered(CPU, Timestamp(500), A);
+        history.left(CPU, Timestamp(400), B, taken(40, 0, 0));
+        history.entered(CPU, Timestamp(400), A);
+        assert_eq!(
+            explained(&history, 300, 510),
+            [(380, B), (400, Charge::Irq), (500, A), (510, A)]
+        );
+        history.left(CPU, Timestamp(600), A, taken(50, 0, 0));
+        assert_eq!(
+            explained(&history, 500, 600),
+            [(590, A), (600, Charge::Irq)]
+        );
+        // Who came after that, nobody told.
+        assert_eq!(explained(&history, 600, 610), [(610, Charge::Unknown)]);
     }
 
     #[test]
