@@ -360,7 +360,8 @@ pub struct Left {
     pub comm: [u8; 16],
     /// See [`pack_priority`].
     pub priority: u32,
-    pub reserved: u32,
+    /// Who came; of one that stays: itself.
+    pub next_tid: u32,
     /// As in [`Switch`]: cumulative for this CPU.
     pub steal_ns: u64,
     pub irq_ns: u64,

@@ -108,8 +108,8 @@ pub fn is_unnamed(tid: u32) -> bool {
     }
 }
 
-/// Tells who a thread is, once, that is not watched and takes the place of one that is: it may be one that the
-/// kernel never shows to leave.
+/// Tells who a thread is, once, that is not watched and comes to a CPU for which one waits that is: it may be one
+/// that the kernel never shows to leave.
 #[inline(always)]
 pub fn introduce(at_ns: u64, task: Task, tid: u32) {
     if tid == 0 || !is_unnamed(tid) {
@@ -190,7 +190,7 @@ fn waiting(cpu: u32) -> Option<&'static AtomicU64> {
 pub fn left(
     cpu: u32,
     at_ns: u64,
-    prev: Task,
+    (prev, next_tid): (Task, u32),
     queue: RunQueue,
     (irq_ns, softirq_ns): (u64, u64),
     flags: u16,
@@ -200,7 +200,7 @@ pub fn left(
         record.tgid = prev.tgid();
         record.comm = prev.comm();
         record.priority = prev.priority();
-        record.reserved = 0;
+        record.next_tid = next_tid;
         record.steal_ns = queue.steal();
         record.irq_ns = irq_ns;
         record.softirq_ns = softirq_ns;

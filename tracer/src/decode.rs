@@ -182,14 +182,18 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             }
         }
         kind::CPU_SWITCHES => What::Counted(counted(buf)),
-        kind::LEFT => What::Left {
-            who: who(flags, buf),
-            taken: Some((Nanos(buf.get_u64_ne()), interrupts(buf)))
-                .filter(|_| flags & who_flags::UNMEASURED == 0),
-            gap: flags & who_flags::GAP != 0,
-            stays: flags & who_flags::STAYS != 0,
-        },
-        kind::NAME => What::Named(who(flags, buf)),
+        kind::LEFT => {
+            let (who, next_tid) = who(flags, buf);
+            let taken = (Nanos(buf.get_u64_ne()), interrupts(buf));
+            What::Left {
+                who,
+                next_tid,
+                taken: Some(taken).filter(|_| flags & who_flags::UNMEASURED == 0),
+                gap: flags & who_flags::GAP != 0,
+                stays: flags & who_flags::STAYS != 0,
+            }
+        }
+        kind::NAME => What::Named(who(flags, buf).0),
         kind::WINDOW_BEGIN => What::WindowBegin,
         _ => What::WindowEnd,
     })
@@ -225,21 +229,22 @@ fn waker(buf: &mut &[u8]) -> Waker {
     }
 }
 
-/// `buf` goes on after a `record::Left` or `record::Name` has told who it is about.
-fn who(flags: u16, buf: &mut &[u8]) -> Who {
+/// What `record::Left` and `record::Name` begin with: who it is about, and the number after that.
+fn who(flags: u16, buf: &mut &[u8]) -> (Who, u32) {
     let tid = buf.get_u32_ne();
     let pid = buf.get_u32_ne();
     let comm = comm(buf);
     let priority = packed_priority(buf);
-    let _reserved = buf.get_u32_ne();
-    Who {
+    let number = buf.get_u32_ne();
+    let who = Who {
         pid,
         tid,
         comm,
         priority,
         kernel_thread: flags & who_flags::KERNEL_THREAD != 0,
         own: flags & who_flags::OWN != 0,
-    }
+    };
+    (who, number)
 }
 
 #[inline]

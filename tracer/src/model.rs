@@ -390,6 +390,8 @@ pub enum What {
     /// Who is not watched left this CPU while somebody who is waited.
     Left {
         who: Who,
+        /// Who came.
+        next_tid: u32,
         /// As in [`Switch`]; `None`: not measured.
         taken: Option<(Nanos, Interrupts)>,
         /// Others that left before are missing.

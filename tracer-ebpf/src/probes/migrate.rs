@@ -38,7 +38,8 @@ pub fn sched_migrate_task(ctx: BtfTracePointContext) -> i32 {
         if task.is_migrating() {
             let queue = task.run_queue();
             let flags = who_flags::STAYS | who_flags::UNMEASURED;
-            history::left(from, at_ns, queue.current(), queue, (0, 0), flags);
+            let there = queue.current();
+            history::left(from, at_ns, (there, there.tid()), queue, (0, 0), flags);
             history::show(from, 0);
         }
     }

@@ -22,7 +22,7 @@ pub extern "C" fn show_history(_ctx: *mut c_void) -> u32 {
     history::left(
         cpu,
         now(),
-        current,
+        (current, current.tid()),
         current.run_queue(),
         interrupts::ended(),
         who_flags::STAYS,

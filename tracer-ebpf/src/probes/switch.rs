@@ -80,12 +80,12 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     if has(feature::NARROW) {
         // The idle thread before a watched one is told by the switch itself.
         if !prev_watched && (!next_watched || prev_tid != 0) {
-            history::left(cpu, at_ns, prev, queue, taken, 0);
+            history::left(cpu, at_ns, (prev, next_tid), queue, taken, 0);
         }
         if prev_watched && !by_itself {
             history::queued(prev_tid, cpu);
         }
-        if prev_watched && !next_watched {
+        if !next_watched {
             history::introduce(at_ns, next, next_tid);
         }
     }

@@ -57,14 +57,13 @@ impl Engine {
         &mut self,
         at: Timestamp,
         cpu: Cpu,
-        who: &Who,
+        (who, next_tid): (&Who, u32),
         taken: Option<Taken>,
         (gap, stays): (bool, bool),
     ) {
-        let charge = if who.tid == 0 {
-            Charge::Idle
-        } else {
-            Charge::Who(self.tasks.names.meet(*who))
+        let charge = match who.tid {
+            0 => Charge::Idle,
+            _ => Charge::Who(self.tasks.names.meet(*who)),
         };
         if gap {
             self.history.lost(cpu, at);
@@ -73,9 +72,16 @@ impl Engine {
             Some(taken) => self.history.left(cpu, at, charge, taken),
             None => self.history.had(cpu, at, charge),
         }
-        if stays {
-            self.history.entered(cpu, at, charge);
-        }
+        let there = match next_tid {
+            _ if stays => charge,
+            0 => Charge::Idle,
+            tid => self
+                .tasks
+                .names
+                .of_tid(tid)
+                .map_or(Charge::Unknown, Charge::Who),
+        };
+        self.history.entered(cpu, at, there);
     }
 
     /// How long the group of whoever comes to a CPU was throttled there.

@@ -165,12 +165,13 @@ impl Engine {
             What::Counted(counted) => sink.counted(event.cpu, at, counted),
             What::Left {
                 who,
+                next_tid,
                 taken,
                 gap,
                 stays,
             } => {
                 let taken = taken.map(|(steal, interrupts)| Taken { steal, interrupts });
-                self.on_left(at, event.cpu, who, taken, (*gap, *stays));
+                self.on_left(at, event.cpu, (who, *next_tid), taken, (*gap, *stays));
             }
             What::Named(who) => {
                 self.tasks.names.introduce(*who);
