@@ -134,6 +134,12 @@ impl Engine {
             }
         }
         self.history.explain((cpu, thread.name), at, to, pieces);
+        // Nobody waits for itself: it had left, and that is missing.
+        for piece in pieces.iter_mut() {
+            if piece.charge == Charge::Who(thread.name) {
+                piece.charge = Charge::Unknown;
+            }
+        }
         let first = pieces.first().map(|piece| piece.charge);
         sink.explained(&Waited {
             slot,

@@ -155,6 +155,8 @@ impl History {
     /// Who had this CPU until then cannot be told.
     pub fn lost(&mut self, cpu: Cpu, at: Timestamp) {
         self.put(cpu, at, Charge::Unknown, None);
+        let place = self.place(cpu);
+        place.now = place.now.filter(|&(since, _)| since > at);
     }
 
     fn put(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: Option<Sums>) {
