@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use rustc_hash::FxHashMap;
+
 use crate::{
     audit::share,
     model::{Charge, Cpu, Interrupts, Nanos, Piece, Timestamp, WhoId},
@@ -64,7 +66,7 @@ impl From<Taken> for Sums {
 #[derive(Debug, Default)]
 struct Block {
     until: Timestamp,
-    /// In order of [`Charge`].
+    /// Each charge once.
     shares: Vec<(Charge, Nanos)>,
 }
 
@@ -105,6 +107,7 @@ struct Place {
     now: Option<(Timestamp, Charge)>,
     /// Room for what is summed up, used again and again.
     pieces: Vec<Piece>,
+    sums: FxHashMap<Charge, Nanos>,
     spare: Vec<Vec<(Charge, Nanos)>>,
     /// Shares in all blocks.
     held: usize,
@@ -298,13 +301,16 @@ impl Place {
             // The first stretch begins with the machine, and has nothing taken out of it.
             self.forgotten = pieces.first().map_or(from, |first| first.to);
         }
-        let mut shares = self.spare.pop().unwrap_or_default();
         let mut at = from.max(self.forgotten);
         for piece in pieces.drain(..) {
-            shares.push((piece.charge, piece.to.since(at)));
+            *self.sums.entry(piece.charge).or_default() += piece.to.since(at);
             at = at.max(piece.to);
         }
-        add_up(&mut shares);
+        let mut shares = self.spare.pop().unwrap_or_default();
+        shares.extend(self.sums.drain());
+        if shares.len() > SHARES {
+            add_up(&mut shares);
+        }
         self.blocks.push_back(Block {
             until: self.began.0,
             shares,
