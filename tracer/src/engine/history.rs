@@ -5,8 +5,6 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
-
 use crate::{
     audit::share,
     model::{Charge, Cpu, Interrupts, Nanos, Piece, Timestamp, WhoId},
@@ -66,7 +64,7 @@ impl From<Taken> for Sums {
 #[derive(Debug, Default)]
 struct Block {
     until: Timestamp,
-    /// Each charge once.
+    /// In order of [`Charge`].
     shares: Vec<(Charge, Nanos)>,
 }
 
@@ -107,7 +105,6 @@ struct Place {
     now: Option<(Timestamp, Charge)>,
     /// Room for what is summed up, used again and again.
     pieces: Vec<Piece>,
-    sums: FxHashMap<Charge, Nanos>,
     spare: Vec<Vec<(Charge, Nanos)>>,
     /// Shares in all blocks.
     held: usize,
@@ -301,16 +298,13 @@ impl Place {
             // The first stretch begins with the machine, and has nothing taken out of it.
             self.forgotten = pieces.first().map_or(from, |first| first.to);
         }
+        let mut shares = self.spare.pop().unwrap_or_default();
         let mut at = from.max(self.forgotten);
         for piece in pieces.drain(..) {
-            *self.sums.entry(piece.charge).or_default() += piece.to.since(at);
+            shares.push((piece.charge, piece.to.since(at)));
             at = at.max(piece.to);
         }
-        let mut shares = self.spare.pop().unwrap_or_default();
-        shares.extend(self.sums.drain());
-        if shares.len() > SHARES {
-            add_up(&mut shares);
-        }
+        add_up(&mut shares);
         self.blocks.push_back(Block {
             until: self.began.0,
             shares,

@@ -11,7 +11,7 @@ const MOST_OF_MANY: usize = 16;
 /// The first places.
 const LEAST: usize = 4;
 /// Places looked at for one.
-const PROBES: usize = 4;
+const PROBES: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
@@ -90,13 +90,15 @@ impl Shares {
             }
             return self.add_many(who, count, ns, most);
         }
-        // Whoever has its place makes room if it counts less.
-        let entry = &mut self.entries[place(who, places)];
-        if entry.ns < ns {
-            self.rest.add(entry.count.into(), entry.ns);
-            *entry = Entry { who, count, ns };
-        } else {
-            self.rest.add(count.into(), ns);
+        // Whoever counts least of those around makes room for one that counts more.
+        let around = (0..PROBES).map(|probe| (place(who, places) + probe) & (places - 1));
+        let least = around.min_by_key(|&at| self.entries[at].ns);
+        match least.map(|at| &mut self.entries[at]) {
+            Some(entry) if entry.ns < ns => {
+                self.rest.add(entry.count.into(), entry.ns);
+                *entry = Entry { who, count, ns };
+            }
+            _ => self.rest.add(count.into(), ns),
         }
     }
 
