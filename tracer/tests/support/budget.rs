@@ -152,7 +152,10 @@ fn check_spike(found: &mut Vec<String>, spike: &Value) {
     }
 }
 
-/// Where nothing hides who ran: nearly all of the waits is named.
+/// What exempt threads may take of a test.
+pub const HIDDEN_NS: u64 = 30_000_000;
+
+/// Nearly all of the waits is named.
 #[track_caller]
 pub fn expect_named(report: &Value) {
     let (mut waits, mut unknown) = (0, 0);
@@ -160,9 +163,10 @@ pub fn expect_named(report: &Value) {
         waits += thread["wait_ns"].as_u64().unwrap_or(0);
         unknown += charged(thread, |share| share["kind"] == "unknown");
     }
-    // Where hardly anything was waited for, the length of a switch is a share.
+    // The kernel may exempt threads from tracing (here: those of process 1), and hides what happens while they
+    // run, wake-ups included: so much of a wait behind them is nobody's.
     assert!(
-        unknown <= (waits / 100).max(20_000),
+        unknown <= (waits / 100).max(HIDDEN_NS),
         "{unknown} of {waits} ns of waits are unknown"
     );
 }
