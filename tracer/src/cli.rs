@@ -67,6 +67,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "D", value_parser = values::duration)]
     pub slower: Option<Duration>,
 
+    /// Measure what fork, clone, exec and exit take, in the system call and after it; slows every system call of the machine a little
+    #[arg(long)]
+    pub forks: bool,
+
     /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two [default: by memory, 1MiB to 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::buffer)]
     pub buffer: Option<u64>,
@@ -74,6 +78,10 @@ pub struct RunOptions {
     /// Ended threads kept apart; the oldest beyond it are summed up in their process
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_threads: u32,
+
+    /// Births kept apart, and as many execs and ends; beyond it the dearest are kept, all are summed up
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_forks: u32,
 
     /// Stop, and report, when tracing takes more than this share of the machine, in per cent, over a second
     #[arg(long, value_name = "PERCENT", value_parser = values::percent)]

@@ -309,6 +309,20 @@ pub enum Posture {
     Dead,
 }
 
+/// What a birth makes, by the flags of `clone`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BirthKind {
+    /// A process with a copy of the address space, unless its flags say that it is shared.
+    #[default]
+    Fork,
+    /// A process in its parent's address space, which waits until that calls exec or ends: `vfork`,
+    /// `posix_spawn`.
+    Vfork,
+    Thread,
+    /// Made by the kernel for itself: io_uring and vhost workers, kernel threads.
+    Worker,
+}
+
 /// Who created a thread, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Birth {

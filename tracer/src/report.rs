@@ -2,8 +2,12 @@
 //!
 //! `None` is "not measured", never zero. Times are nanoseconds; `at` counts from the window's start.
 
+mod births;
 mod causes;
 
+pub use births::{
+    Births, Branch, BranchCosts, CowFaults, Crash, Creator, Ended, Exec, Fork, ForkCost, PerGib,
+};
 pub use causes::{
     BlockedOn, ChargeKind, Insight, PreemptedBy, Spike, SpikeCause, SpikeWaker, Spikes, WaitedFor,
     Who, WokenBy,
@@ -21,6 +25,8 @@ pub struct Report {
     pub system: System,
     /// Sorted by wait, longest first.
     pub processes: Vec<Process>,
+    /// Of the whole window: an interval has none.
+    pub births: Option<Births>,
     /// With `--slower`.
     pub spikes: Option<Spikes>,
     /// At most five, the weightiest first.
@@ -166,6 +172,8 @@ pub struct Cost {
     pub collector_max_rss_bytes: u64,
     pub cpu_percent_of_one: Option<f64>,
     pub cpu_percent_of_machine: Option<f64>,
+    /// By how much watching system calls slows every one of the machine; `None`: they are not watched.
+    pub syscall_ns: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -226,10 +234,38 @@ pub struct Process {
     pub cgroup: Option<String>,
     pub threads_max: u64,
     pub threads_total: u64,
+    pub memory: Option<ProcessMemory>,
     pub totals: Totals,
     pub folded: Folded,
     /// Sorted by wait, longest first.
     pub threads: Vec<Thread>,
+}
+
+/// What a process has in memory. All in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessMemory {
+    pub source: MemorySource,
+    pub rss_bytes: u64,
+    /// Pages that several processes share count in parts.
+    pub pss_bytes: Option<u64>,
+    pub page_table_bytes: Option<u64>,
+    pub peak_rss_bytes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemorySource {
+    /// Read at the end of the window.
+    Procfs,
+    /// It has ended: what it had when it called exit.
+    Exit,
+}
+
+/// What a thread adds to that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadMemory {
+    pub kernel_stack_bytes: Option<u64>,
+    /// The pages of its stack in user space that are in memory.
+    pub user_stack_bytes: Option<u64>,
 }
 
 /// Ended threads that were folded into their process to bound memory.
@@ -387,6 +423,8 @@ pub struct Thread {
     /// The same with who ended it. Longest first.
     pub blocked_on: Vec<BlockedOn>,
     pub kernel: Option<KernelCounters>,
+    /// Of threads that live at the end of the window, of targets named by number.
+    pub memory: Option<ThreadMemory>,
     pub covered: Covered,
 }
 

@@ -206,6 +206,7 @@ impl Summary<'_> {
                 .audit
                 .as_ref()
                 .and_then(|audit| audit.kernel(&totals, row.net_run)),
+            memory: None,
             covered: Covered {
                 lost_switches: (totals.voluntary + totals.involuntary)
                     .saturating_sub(totals.kinds.sum()),
