@@ -136,6 +136,7 @@ pub fn valid() -> Report {
             collector_max_rss_bytes: 18_140_000,
             cpu_percent_of_one: Some(0.13),
             cpu_percent_of_machine: Some(0.065),
+            syscall_ns: None,
         },
         system: System {
             totals: Some(SystemTotals {
