@@ -48,6 +48,12 @@ pub struct Facts {
     pub interrupts: bool,
     /// Only watched threads are told: what a CPU did for others is known as it counted it, not in time.
     pub narrow: bool,
+    /// System calls that create, replace and wait for processes are told.
+    pub calls: bool,
+    /// Writes after a fork are counted.
+    pub cow: bool,
+    /// It is told when an address space has been given back.
+    pub teardown: bool,
 }
 
 #[derive(Debug, Default)]

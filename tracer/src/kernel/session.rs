@@ -14,7 +14,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    counters::WATCH_BLOCKS,
+    counters::{CALLS, COWS, WATCH_BLOCKS},
     record::{Header, kind},
     settings::{feature, global},
 };
@@ -22,14 +22,14 @@ use tracer_common::{
 use super::{
     btf::Wanted,
     cgroup::Hierarchy,
-    cost::{Counted, Prices},
-    counts::{CountersPod, CpuInterruptsPod, CpuSwitchesPod, WaitingPod},
+    cost::{self, Counted, Prices},
+    counts::{CountersPod, CowPod, CpuInterruptsPod, CpuSwitchesPod, WaitingPod},
     diagnostics::Diagnostics,
     fields::Fields,
     interrupts,
     layout::Layout,
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{EMPTY, PROBES, RESCHED, SNAPSHOT, WATCH},
+    probes::{EMPTY, EXIT_MMAP, PAGE_FAULT, PROBES, SNAPSHOT, SYS_ENTER, SYS_EXIT, WATCH, When},
     raw,
     ring::{self, Rings},
 };
@@ -52,6 +52,8 @@ pub struct Options {
     pub narrow: Option<Narrow>,
     /// Measure how long a thread still runs once it is to go: a call of a program at each decision.
     pub resched: bool,
+    /// Measure what births and ends cost: two calls of a program at each system call.
+    pub forks: bool,
     /// Find out what the programs cost by running them.
     pub calibrate: bool,
     /// Let the kernel keep statistics of what the programs cost.
@@ -84,6 +86,8 @@ pub struct Session {
     logger: Option<EbpfLogger<Diagnostics>>,
     facts: Facts,
     prices: Result<Prices, String>,
+    slower_calls: Option<f64>,
+    pub(super) cows: Array<MapData, CowPod>,
     /// The kernel keeps them as long as this is open.
     pub(super) statistics: Option<OwnedFd>,
 }
@@ -109,25 +113,34 @@ impl Session {
         let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
         let interrupts = take::<PerCpuArray<MapData, CpuInterruptsPod>>(&mut ebpf, "INTERRUPTS")?;
         let waiting = take::<Array<MapData, WaitingPod>>(&mut ebpf, "WAITING")?;
+        let cows = take::<Array<MapData, CowPod>>(&mut ebpf, "COWS")?;
         let logger = if options.verbose {
             EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).ok()
         } else {
             None
         };
-        let facts = Facts {
+        let mut facts = Facts {
             cpus: cpus.iter().map(|&cpu| Cpu(cpu as u16)).collect(),
             sched_yield: sched_yield().filter(|_| fields.has(feature::SYSCALL)),
             steal: fields.has(feature::STEAL),
             iowait: fields.has(feature::IOWAIT),
             interrupts: fields.has(feature::INTERRUPTS),
             narrow: options.narrow.is_some(),
+            ..Facts::default()
         };
         let (name, iterator) = SNAPSHOT;
         let program: &mut Iter = program(&mut ebpf, name)?;
         program
             .load(iterator, &btf)
             .map_err(|error| refused_by_kernel("load the task iterator", &error))?;
-        load_probes(&mut ebpf, &btf, options.resched)?;
+        load_probes(&mut ebpf, &btf, |when| match when {
+            When::Always => true,
+            When::Resched => options.resched,
+            When::Forks => watches_calls(fields, options),
+        })?;
+        facts.calls = is_loaded(&ebpf, SYS_ENTER) && is_loaded(&ebpf, SYS_EXIT);
+        facts.cow = is_loaded(&ebpf, PAGE_FAULT);
+        facts.teardown = is_loaded(&ebpf, EXIT_MMAP) && fields.has(feature::GROUP_DEAD);
         if facts.interrupts {
             interrupts::load(&mut ebpf)?;
         }
@@ -160,6 +173,8 @@ impl Session {
             before: Counted::default(),
             buffer: options.buffer,
             prices: Err("not asked for".to_owned()),
+            slower_calls: None,
+            cows,
             statistics,
             logger,
             facts,
@@ -179,6 +194,11 @@ impl Session {
         &self.prices
     }
 
+    /// By how many nanoseconds each system call of the machine is slower; `None`: they are not watched.
+    pub fn slower_calls(&self) -> Option<f64> {
+        self.slower_calls
+    }
+
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -192,7 +212,16 @@ impl Session {
         if self.facts.interrupts {
             self.interrupt_links = interrupts::attach(&mut self.ebpf)?;
         }
+        let before = self.facts.calls.then(cost::system_call);
         self.links = attach(&mut self.ebpf)?;
+        if let Some(before) = before {
+            let slower = (cost::system_call() - before).max(0.0);
+            self.slower_calls = Some(slower);
+            if let Ok(prices) = &mut self.prices {
+                // A system call is two runs.
+                prices.syscall = slower / 2.0;
+            }
+        }
         self.look_at_cpus();
         Ok(())
     }
@@ -322,7 +351,12 @@ fn load(
     let watch_blocks = if narrow == 0 { 1 } else { WATCH_BLOCKS };
     let slots = if layout.slots > 0 { feature::SLOTS } else { 0 };
     let without = if options.resched { 0 } else { feature::RESCHED };
-    let features = fields.features & !without | cgroups | narrow | slots;
+    let (forks, calls, cows) = if watches_calls(fields, options) {
+        (feature::FORKS, CALLS, COWS)
+    } else {
+        (0, 1, 1)
+    };
+    let features = fields.features & !without | cgroups | narrow | slots | forks;
     let (slot_mask, slot_shift) = mask_and_shift(layout.slots);
     let (history_mask, history_shift) = mask_and_shift(layout.history);
     let subsystem = fields.cpu_cgroup_subsys.unwrap_or(0);
@@ -353,6 +387,8 @@ fn load(
         .map_max_entries("WAITING", possible_cpus as u32)
         .map_max_entries("WATCHED", watch_blocks)
         .map_max_entries("QUEUED", watch_blocks)
+        .map_max_entries("CALLS", calls)
+        .map_max_entries("COWS", cows)
         .map_max_entries("SLOTS", layout.all(layout.slots))
         .map_max_entries("SLOT_MARKS", layout.all(1))
         .map_max_entries("HISTORY", layout.all(layout.history))
@@ -366,6 +402,19 @@ fn load(
 fn mask_and_shift(count: u64) -> (u64, u64) {
     let mask = count.max(1) - 1;
     (mask, u64::from(mask.count_ones()))
+}
+
+/// Whether system calls are asked for, and this kernel tells which one it is.
+fn watches_calls(fields: &Fields, options: &Options) -> bool {
+    let registers = ["PT_REGS_DX", "PT_REGS_R10"];
+    options.forks
+        && fields.has(feature::SYSCALL)
+        && registers.iter().all(|name| fields.offset(name).is_some())
+}
+
+fn is_loaded(ebpf: &aya::Ebpf, name: &str) -> bool {
+    let program = ebpf.program(name).map(aya::programs::Program::fd);
+    matches!(program, Some(Ok(_)))
 }
 
 fn rings(
@@ -384,11 +433,12 @@ fn rings(
 }
 
 /// All before the first is attached, so that attaching takes no longer than it must.
-fn load_probes(ebpf: &mut aya::Ebpf, btf: &aya::Btf, resched: bool) -> Result<(), Refusal> {
-    for probe in PROBES {
-        if probe.name == RESCHED && !resched {
-            continue;
-        }
+fn load_probes(
+    ebpf: &mut aya::Ebpf,
+    btf: &aya::Btf,
+    wanted: impl Fn(When) -> bool,
+) -> Result<(), Refusal> {
+    for probe in PROBES.iter().filter(|probe| wanted(probe.when)) {
         let program: &mut BtfTracePoint = program(ebpf, probe.name)?;
         match program.load(probe.name, btf) {
             Ok(()) => {}
