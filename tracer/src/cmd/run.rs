@@ -162,6 +162,7 @@ async fn observe(
             tick: Nanos(1_000_000_000 / host.hz.unwrap_or(100)),
         },
         max_threads: options.max_threads as usize,
+        max_forks: options.max_forks as usize,
         intervals: interval.is_some(),
         slower: options.slower.map(|least| Nanos(least.as_nanos() as u64)),
     };
@@ -306,6 +307,9 @@ async fn observe(
         session.detach();
         let missed = session.missed();
         let counted = drain_all(&mut session, &mut pipeline)?;
+        for record in session.cow_records(ended.0).map_err(Failure::from)? {
+            pipeline.push(&record);
+        }
         if options.verbose {
             tell(&format!(
                 "detached; the programs ran {} times, wrote {} records and lost {} of them",

@@ -126,6 +126,7 @@ impl Session {
             iowait: fields.has(feature::IOWAIT),
             interrupts: fields.has(feature::INTERRUPTS),
             narrow: options.narrow.is_some(),
+            page_bytes: rustix::param::page_size() as u64,
             ..Facts::default()
         };
         let (name, iterator) = SNAPSHOT;
