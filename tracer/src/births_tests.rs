@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     audit::Tolerance,
     engine::tests::bytes::{Bytes, bytes_of},
+    model::Nanos,
     pipeline::{Pipeline, Settings},
     report::{CowFaults, Fork, MemorySource},
     summary::Outside,
