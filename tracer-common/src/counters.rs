@@ -21,10 +21,14 @@ pub enum Probe {
     Interrupt = 10,
     /// Writes no record.
     Resched = 11,
+    /// Entry and return of all system calls.
+    Syscall = 12,
+    Fault = 13,
+    Teardown = 14,
 }
 
 /// Number of [`Probe`]s.
-pub const PROBES: u32 = 12;
+pub const PROBES: u32 = 15;
 
 /// What one probe counted on one CPU since it was attached.
 #[repr(C)]
@@ -147,6 +151,46 @@ pub struct Resched {
     pub reserved: [u64; 6],
 }
 
+/// A system call that creates or replaces a process, and goes on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    pub entered_ns: u64,
+    /// The key of what it has created, and its tid; 0: nothing yet.
+    pub child: u64,
+    pub child_tid: u32,
+    /// Who is in it: another thread may have the same address one day.
+    pub tid: u32,
+}
+
+/// System calls that go on at the same time and are told from their entry on; of others only the return is.
+pub const CALLS: u32 = 1 << 14;
+
+/// Writes of a process to pages that it shares since a fork.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cow {
+    /// 0: the place is free.
+    pub pid: u32,
+    /// The process that the fork has made: `pid` itself or its child.
+    pub child: u32,
+    /// When that was born.
+    pub since_ns: u64,
+    pub faults: u64,
+}
+
+/// Places for [`Cow`]s, a power of two. Where two processes share one the later fork has it.
+pub const COWS: u32 = 1 << 12;
+
+/// The place of a process.
+#[inline(always)]
+pub const fn cow(pid: u32) -> u32 {
+    pid.wrapping_mul(0x9e37) & (COWS - 1)
+}
+
+/// So long after a fork writes are counted.
+pub const COW_NS: u64 = 100_000_000;
+
 /// Places for [`WakeNote`]s, a power of two: 1.5 MiB. Threads whose tids are equal modulo this share one;
 /// when both are woken and wait, the second wake-up is a record of its own.
 pub const WAKE_NOTES: u32 = 1 << 16;
@@ -171,3 +215,5 @@ const _: () = assert!(size_of::<WakeNote>() == 24);
 const _: () = assert!(size_of::<SlotMarks>() == 64);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);
 const _: () = assert!(size_of::<Resched>() == 64);
+const _: () = assert!(size_of::<Call>() == 24);
+const _: () = assert!(size_of::<Cow>() == 24);

@@ -34,6 +34,13 @@ pub mod feature {
     pub const RESCHED: u64 = 1 << 12;
     /// How long a group was throttled on a CPU is known (CONFIG_CFS_BANDWIDTH).
     pub const THROTTLED_TIME: u64 = 1 << 13;
+    /// System calls that create, replace and wait for processes are watched, and writes after a fork.
+    pub const FORKS: u64 = 1 << 14;
+    /// `sched_process_exit` tells whether all of a process has ended, and comes before its address space is
+    /// given back (6.16).
+    pub const GROUP_DEAD: u64 = 1 << 15;
+    /// What an address space holds can be read.
+    pub const MEMORY: u64 = 1 << 16;
 }
 
 /// Names of the other globals.
@@ -60,7 +67,7 @@ pub mod global {
 
 /// Calls `$with!` with one line per kernel structure field the programs read:
 /// `GLOBAL: "structure" "path" required|optional;`. A path may name alternatives with `|`,
-/// the newest kernel's first. The global of that name (`u64`) holds the offset in bytes.
+/// the newest kernel's first, and elements of arrays with `[N]`. The global of that name (`u64`) holds the offset in bytes.
 ///
 /// This is the one list: the programs declare their globals from it, the loader resolves it.
 #[macro_export]
@@ -107,6 +114,14 @@ macro_rules! kernel_fields {
             CGROUP_KN: "cgroup" "kn" optional;
             KN_ID: "kernfs_node" "id" optional;
             PT_REGS_ORIG_AX: "pt_regs" "orig_ax" optional;
+            PT_REGS_DX: "pt_regs" "dx" optional;
+            PT_REGS_R10: "pt_regs" "r10" optional;
+            MM_FILE_PAGES: "mm_struct" "rss_stat[0].count|rss_stat.count[0]" optional;
+            MM_ANON_PAGES: "mm_struct" "rss_stat[1].count|rss_stat.count[1]" optional;
+            MM_SHMEM_PAGES: "mm_struct" "rss_stat[3].count|rss_stat.count[3]" optional;
+            MM_PEAK_PAGES: "mm_struct" "hiwater_rss" optional;
+            MM_PAGE_TABLES: "mm_struct" "pgtables_bytes" optional;
+            MM_MAPPINGS: "mm_struct" "map_count" optional;
         }
     };
 }

@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+mod calls;
+mod cow;
 mod emit;
 mod history;
 mod interrupts;

@@ -1,13 +1,13 @@
 //! Every map, with the reason for its type and size.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use tracer_common::{
     counters::{
-        Counters, CpuInterrupts, CpuSwitches, PROBES, Resched, SlotMarks, WAKE_NOTES, Waiting,
-        WakeNote, WatchBlock,
+        Call, Counters, Cow, CpuInterrupts, CpuSwitches, PROBES, Resched, SlotMarks, WAKE_NOTES,
+        Waiting, WakeNote, WatchBlock,
     },
     record::{Left, Switch},
 };
@@ -71,6 +71,17 @@ pub static RESCHED: Array<Resched, 1> = Array::new();
 /// and not a hash or task storage: two instructions, no lock, nothing to allocate, any kernel.
 #[btf_map]
 pub static WAKINGS: Array<WakeNote, { WAKE_NOTES as usize }> = Array::new();
+
+/// From the entry of a system call to its return: by the address of the thread, whose number `exec` may change.
+/// A hash: an entry that another one overwrote would be a fork without its cost, and those that go on at the
+/// same time are few. The loader sets the length where system calls are watched.
+#[btf_map]
+pub static CALLS: HashMap<u64, Call, 1> = HashMap::new();
+
+/// An array as [`WAKINGS`]: each write fault of the machine looks here. The loader sets the length where
+/// they are watched.
+#[btf_map]
+pub static COWS: Array<Cow, 1> = Array::new();
 
 /// By tid.
 pub type Bytes = Array<WatchBlock, 1>;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     Global,
-    helpers::generated::{bpf_get_current_task, bpf_task_pt_regs},
+    helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 use tracer_common::{
     record::{pack_priority, thread_flags},
@@ -15,6 +15,8 @@ use crate::settings::*;
 const PF_KTHREAD: u32 = 0x0020_0000;
 /// `PF_IO_WORKER`, since 5.12.
 const PF_IO_WORKER: u32 = 0x10;
+/// `PF_EXITING`, include/linux/sched.h: unchanged since 2.6.
+const PF_EXITING: u32 = 0x4;
 /// `TS_COMPAT`, arch/x86/include/asm/thread_info.h: a 32-bit system call is under way.
 const TS_COMPAT: u32 = 0x2;
 /// `TASK_DEAD`, include/linux/sched.h: since 4.14.
@@ -55,8 +57,14 @@ impl Pointer {
 /// The key of whoever runs here. Its address is enough, so that 5.10 can do it.
 #[inline(always)]
 pub fn key_of_current() -> u64 {
+    address_of_current() ^ KEY_SECRET.load()
+}
+
+/// As a plain number.
+#[inline(always)]
+pub fn address_of_current() -> u64 {
     // SAFETY: a helper without preconditions.
-    (unsafe { bpf_get_current_task() }) ^ KEY_SECRET.load()
+    unsafe { bpf_get_current_task() }
 }
 
 /// A `task_struct`.
@@ -67,6 +75,13 @@ impl Task {
     #[inline(always)]
     pub fn new(task: *const u8) -> Task {
         Task(Pointer(task))
+    }
+
+    /// Whoever runs here; only where `feature::SYSCALL` says that the kernel has newer helpers than this one.
+    #[inline(always)]
+    pub fn current() -> Task {
+        // SAFETY: a helper without preconditions.
+        Task::new(unsafe { bpf_get_current_task_btf() }.cast())
     }
 
     /// Writes the number that names the thread in the stream; see `tracer_common::record`.
@@ -155,6 +170,24 @@ impl Task {
     #[inline(always)]
     pub fn active_mm(self) -> u64 {
         self.0.read(&TASK_ACTIVE_MM)
+    }
+
+    /// Its own; a null one, of which all is 0, of kernel threads and of who has given it back.
+    #[inline(always)]
+    pub fn address_space(self) -> AddressSpace {
+        AddressSpace(self.0.follow(&TASK_MM))
+    }
+
+    /// On its way out.
+    #[inline(always)]
+    pub fn is_exiting(self) -> bool {
+        self.flags() & PF_EXITING != 0
+    }
+
+    /// Makes a 32-bit system call.
+    #[inline(always)]
+    pub fn is_compat(self) -> bool {
+        has(feature::COMPAT) && self.0.read::<u32>(&TASK_THREAD_STATUS) & TS_COMPAT != 0
     }
 
     #[inline(always)]
@@ -276,9 +309,7 @@ impl Task {
         if number > 0xffff {
             return None;
         }
-        let compat =
-            has(feature::COMPAT) && self.0.read::<u32>(&TASK_THREAD_STATUS) & TS_COMPAT != 0;
-        Some((number as u32, compat))
+        Some((number as u32, self.is_compat()))
     }
 
     /// The flags of a `Thread` record that do not depend on when it is taken.
@@ -311,6 +342,70 @@ impl Task {
             answer |= thread_flags::STEAL;
         }
         answer
+    }
+}
+
+/// A `struct mm_struct`; of `feature::MEMORY` only.
+#[derive(Clone, Copy)]
+pub struct AddressSpace(Pointer);
+
+impl AddressSpace {
+    #[inline(always)]
+    pub fn exists(self) -> bool {
+        self.0.address() != 0
+    }
+
+    /// Resident pages of files, of shared memory and anonymous ones. Since 6.2 each CPU adds what it has gained
+    /// or lost only once that is some dozens of pages (`percpu_counter_batch`).
+    #[inline(always)]
+    pub fn resident(self) -> u64 {
+        let read = |offset| self.0.read::<i64>(offset).max(0) as u64;
+        read(&MM_FILE_PAGES)
+            .wrapping_add(read(&MM_ANON_PAGES))
+            .wrapping_add(read(&MM_SHMEM_PAGES))
+    }
+
+    /// The most there ever were, as far as the kernel has noticed.
+    #[inline(always)]
+    pub fn peak(self) -> u64 {
+        self.0.read(&MM_PEAK_PAGES)
+    }
+
+    #[inline(always)]
+    pub fn page_table_bytes(self) -> u64 {
+        self.0.read(&MM_PAGE_TABLES)
+    }
+
+    #[inline(always)]
+    pub fn mappings(self) -> u32 {
+        self.0.read(&MM_MAPPINGS)
+    }
+}
+
+/// The registers of a thread in a system call (x86-64).
+#[derive(Clone, Copy)]
+pub struct Registers(Pointer);
+
+impl Registers {
+    #[inline(always)]
+    pub fn new(regs: *const u8) -> Registers {
+        Registers(Pointer(regs))
+    }
+
+    /// Of the system call.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        self.0.read(&PT_REGS_ORIG_AX)
+    }
+
+    #[inline(always)]
+    pub fn third_argument(self) -> u64 {
+        self.0.read(&PT_REGS_DX)
+    }
+
+    #[inline(always)]
+    pub fn fourth_argument(self) -> u64 {
+        self.0.read(&PT_REGS_R10)
     }
 }
 

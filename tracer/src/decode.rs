@@ -3,6 +3,8 @@
 //! In: one record as the kernel wrote it. Out: an [`Event`], or `None` for what this build does not
 //! know (it is counted, and stepped over by its length). Any bytes are allowed; nothing here fails.
 
+mod lives;
+
 use bytes::Buf;
 use tracer_common::record::{self, kind, next_kind, switch_flags, thread_flags, waker, who_flags};
 
@@ -98,6 +100,9 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         kind::CPU_SWITCHES => size_of::<record::CpuSwitches>(),
         kind::LEFT => size_of::<record::Left>(),
         kind::NAME => size_of::<record::Name>(),
+        kind::CALLED => size_of::<record::Called>(),
+        kind::COW => size_of::<record::Cow>(),
+        kind::TEARDOWN => size_of::<record::Teardown>(),
         kind::WINDOW_BEGIN | kind::WINDOW_END => size_of::<record::Header>(),
         _ => return None,
     };
@@ -133,36 +138,20 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
             whole_process: buf.get_u32_ne() != 0,
             cgroup: buf.get_u64_ne(),
         },
-        kind::FORK => {
-            let _parent = buf.get_u64_ne();
-            let child = Key(buf.get_u64_ne());
-            let parent_tid = buf.get_u32_ne();
-            What::Fork {
-                child,
-                child_tid: buf.get_u32_ne(),
-                parent_tid,
-            }
-        }
+        kind::FORK => lives::fork(flags, buf),
         kind::EXEC => What::Exec {
             task: Key(buf.get_u64_ne()),
             tid: buf.get_u32_ne(),
             old_tid: buf.get_u32_ne(),
             comm: comm(buf),
         },
-        kind::EXIT => {
-            let task = Key(buf.get_u64_ne());
-            let tid = buf.get_u32_ne();
-            let exit_code = buf.get_u32_ne();
-            let priority = priority(buf);
-            let _reserved = buf.get_u32_ne();
-            What::Exit {
-                task,
-                tid,
-                exit_code,
-                priority,
-                comm: comm(buf),
-            }
-        }
+        kind::EXIT => lives::exit(flags, buf),
+        kind::CALLED => lives::called(flags, buf)?,
+        kind::COW => lives::cow(buf),
+        kind::TEARDOWN => What::Teardown {
+            task: Key(buf.get_u64_ne()),
+            tid: buf.get_u32_ne(),
+        },
         kind::RENAME => {
             let task = Key(buf.get_u64_ne());
             let tid = buf.get_u32_ne();

@@ -35,12 +35,10 @@ impl FoldedRows {
         folded.totals.add(totals);
     }
 
-    /// The process has only folded threads, and is folded itself.
-    pub fn end(&mut self, process: ProcessId, threads_max: u64) {
+    /// The process has only folded threads, and is folded itself. Answers what it has done.
+    pub fn end(&mut self, process: ProcessId, threads_max: u64) -> Option<Folded> {
         // Without threads in this window and target it has no row.
-        let Some(folded) = self.by_process.remove(&process) else {
-            return;
-        };
+        let folded = self.by_process.remove(&process)?;
         let ended = self.ended.get_or_insert_with(|| EndedProcesses {
             processes: 0,
             threads_max: 0,
@@ -50,6 +48,7 @@ impl FoldedRows {
         ended.threads_max = ended.threads_max.max(threads_max);
         ended.folded.threads += folded.threads;
         ended.folded.totals.add(&folded.totals);
+        Some(folded)
     }
 
     pub fn get(&self, process: ProcessId) -> Option<&Folded> {

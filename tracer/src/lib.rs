@@ -5,6 +5,7 @@
 
 // The core: no clock, file, socket or terminal.
 pub mod audit;
+pub mod births;
 pub mod counts;
 pub mod decode;
 pub mod dist;

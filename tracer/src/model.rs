@@ -4,8 +4,10 @@
 
 use std::ops::{Add, AddAssign, Sub};
 
+mod lives;
 mod spans;
 
+pub use lives::{Birth, BirthKind, Call, Memory};
 pub use spans::{
     Charge, CheckSource, ClockGap, Doing, Mark, Piece, Slept, Span, SpanSink, SwitchCount, Wait,
     WaitBegan, WaitCause, Waited, Woken,
@@ -309,28 +311,6 @@ pub enum Posture {
     Dead,
 }
 
-/// What a birth makes, by the flags of `clone`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BirthKind {
-    /// A process with a copy of the address space, unless its flags say that it is shared.
-    #[default]
-    Fork,
-    /// A process in its parent's address space, which waits until that calls exec or ends: `vfork`,
-    /// `posix_spawn`.
-    Vfork,
-    Thread,
-    /// Made by the kernel for itself: io_uring and vhost workers, kernel threads.
-    Worker,
-}
-
-/// Who created a thread, and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Birth {
-    pub clone_flags: u64,
-    pub parent: Key,
-    pub parent_tid: u32,
-}
-
 /// One typed record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -368,6 +348,8 @@ pub enum What {
         child: Key,
         child_tid: u32,
         parent_tid: u32,
+        /// The parent's; `None`: it has none, or it cannot be read.
+        memory: Option<Memory>,
     },
     Exec {
         task: Key,
@@ -381,6 +363,30 @@ pub enum What {
         exit_code: u32,
         priority: Priority,
         comm: Comm,
+        /// Of its process; `None`: it has given it back, or it cannot be read.
+        memory: Option<Memory>,
+        /// Nothing of its process is left; `None`: this kernel does not tell.
+        last: Option<bool>,
+    },
+    /// A system call that creates, replaces or waits for processes has returned.
+    Called {
+        task: Key,
+        tid: u32,
+        call: Call,
+    },
+    /// Writes to pages that two processes share since a fork.
+    Cow {
+        pid: u32,
+        /// The process that the fork has made: `pid` itself or its child.
+        child: u32,
+        /// When it was born.
+        since: Timestamp,
+        faults: u64,
+    },
+    /// A thread on its way out has given its address space back.
+    Teardown {
+        task: Key,
+        tid: u32,
     },
     Rename {
         task: Key,

@@ -4,6 +4,7 @@
 
 use crate::{
     audit::Tolerance,
+    births::Births,
     decode::{Envelope, decode, envelope, is_history},
     engine::{Engine, Facts, tasks::ProcessId},
     folded::FoldedRows,
@@ -25,6 +26,8 @@ pub struct Settings {
     /// Ended threads kept with their own row, older ones are folded into their process; and ended
     /// processes kept with theirs, older ones that are folded whole are folded into one row.
     pub max_threads: usize,
+    /// Births, execs and ends kept apart: so many of each.
+    pub max_forks: usize,
     /// Whether interval reports will be asked for.
     pub intervals: bool,
     /// Latencies from here on are spikes.
@@ -48,6 +51,7 @@ pub struct Pipeline {
     window: Ledger,
     interval: Option<Ledger>,
     spikes: Option<Spikes>,
+    births: Births,
     folded: FoldedRows,
     /// What the folded threads did in the interval.
     interval_folded: FoldedRows,
@@ -71,6 +75,7 @@ impl Pipeline {
                 .intervals
                 .then(|| Ledger::new(&settings.facts, false)),
             spikes: settings.slower.map(Spikes::new),
+            births: Births::new(&settings.facts, settings.max_forks),
             folded: FoldedRows::default(),
             interval_folded: FoldedRows::default(),
             assessment: Assessment::default(),
@@ -173,7 +178,7 @@ impl Pipeline {
         let done = std::mem::replace(interval, next);
         let folded = std::mem::take(&mut self.interval_folded);
         let mut report = self
-            .summary(&done, &folded, outside)
+            .summary(&done, &folded, None, outside)
             .report(self.interval_began, at);
         report.window.start = began;
         report.window.interval_at = Some(self.interval_began.since(began));
@@ -192,7 +197,7 @@ impl Pipeline {
         }
         self.name_spikes();
         let mut report = self
-            .summary(&self.window, &self.folded, outside)
+            .summary(&self.window, &self.folded, Some(&self.births), outside)
             .report(self.began.unwrap_or(end), end);
         report.spikes = self.spikes.as_mut().map(Spikes::report);
         report
@@ -201,6 +206,7 @@ impl Pipeline {
     /// The window ends: what closes after this is cut here.
     fn close(&mut self, end: Timestamp) {
         self.window.end(end);
+        self.births.end(end);
         if let Some(spikes) = &mut self.spikes {
             spikes.end(end);
         }
@@ -216,6 +222,7 @@ impl Pipeline {
         &'a self,
         ledger: &'a Ledger,
         folded: &'a FoldedRows,
+        births: Option<&'a Births>,
         outside: &'a Outside,
     ) -> Summary<'a> {
         Summary {
@@ -224,6 +231,7 @@ impl Pipeline {
             ledger,
             folded,
             folded_assessment: &self.assessment,
+            births,
             tolerance: self.settings.tolerance,
             late: self.reorder.late(),
             undecoded: self.undecoded,
@@ -255,6 +263,7 @@ impl Pipeline {
                 self.began = Some(event.at);
                 self.interval_began = event.at;
                 self.window.begin(event.at);
+                self.births.begin(event.at);
                 if let Some(interval) = &mut self.interval {
                     interval.begin(event.at);
                 }
@@ -270,14 +279,20 @@ impl Pipeline {
             window,
             interval,
             spikes,
+            births,
             ..
         } = self;
+        births.prepare(event, engine);
         let detector = spikes.as_mut().map(|spikes| &mut spikes.detector);
         match interval {
             Some(interval) => with_spikes(engine, event, &mut Both(window, interval), detector),
             None => with_spikes(engine, event, window, detector),
         }
         self.selection.observe(event, self.engine.tasks());
+        self.births.observe(event, &self.engine, &self.selection);
+        while let Some(run) = self.engine.take_first_run() {
+            self.births.ran(run);
+        }
         self.name_spikes();
     }
 
@@ -297,14 +312,18 @@ impl Pipeline {
             }
         }
         // The slot will be another thread's.
+        self.births.forget(slot, self.engine.tasks().get(slot));
         self.selection.forget(slot);
         self.engine.tasks_mut().release(slot);
     }
 
     /// A process of which nothing is left but folded threads becomes a part of all such.
     fn fold_process(&mut self, process: ProcessId) {
-        let threads_max = self.engine.tasks().process(process).threads_max;
-        self.folded.end(process, threads_max);
+        let tasks = self.engine.tasks();
+        let threads_max = tasks.process(process).threads_max;
+        let folded = self.folded.end(process, threads_max);
+        let parent = tasks.parent(process);
+        self.births.forget_process(process, parent, folded.as_ref());
         self.interval_folded.end(process, threads_max);
         self.selection.forget_process(process);
         self.engine.tasks_mut().release_process(process);

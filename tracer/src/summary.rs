@@ -8,16 +8,17 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     audit::Tolerance,
+    births::Births,
     engine::{
         Engine,
-        tasks::{Identity, ProcessId},
+        tasks::{self, Identity, ProcessId},
     },
     folded::{EndedProcesses, FoldedRows},
     ledger::{CpuTotals, Ledger, Row, causes::Causes},
     model::{CheckSource, Comm, Cpu, Nanos, Slot, Timestamp},
     report::{
-        Covered, CpuRow, Dist, EndReason, Exit, Hole, Mismatch, Model, Process, Quality, Report,
-        System, SystemTotals, Target, Thread, Verdict, Window,
+        Covered, CpuRow, Dist, EndReason, Exit, Hole, MemorySource, Mismatch, Model, Process,
+        ProcessMemory, Quality, Report, System, SystemTotals, Target, Thread, Verdict, Window,
     },
     target::Selection,
 };
@@ -70,6 +71,8 @@ pub struct Summary<'a> {
     pub ledger: &'a Ledger,
     pub folded: &'a FoldedRows,
     pub folded_assessment: &'a Assessment,
+    /// Of the whole window; an interval has none.
+    pub births: Option<&'a Births>,
     pub tolerance: Tolerance,
     pub late: u64,
     pub undecoded: u64,
@@ -80,7 +83,14 @@ impl Summary<'_> {
     /// The report over [from, to].
     pub fn report(&self, from: Timestamp, to: Timestamp) -> Report {
         let mut assessment = self.folded_assessment.clone();
-        let processes = self.processes(from, to, &mut assessment);
+        let rows = self.processes(from, to, &mut assessment);
+        let births = self.births.map(|births| births.report(self.engine, &rows));
+        let mut processes: Vec<Process> = rows
+            .into_iter()
+            .map(|(_, process)| process)
+            .chain(self.folded.ended().map(ended_processes))
+            .collect();
+        processes.sort_by(|a, b| (b.totals.wait, a.pid).cmp(&(a.totals.wait, b.pid)));
         Report {
             window: Window {
                 start: from,
@@ -96,6 +106,7 @@ impl Summary<'_> {
             ),
             system: self.system(),
             processes,
+            births,
             ..Report::default()
         }
     }
@@ -105,7 +116,7 @@ impl Summary<'_> {
         from: Timestamp,
         to: Timestamp,
         assessment: &mut Assessment,
-    ) -> Vec<Process> {
+    ) -> Vec<(ProcessId, Process)> {
         let mut by_process: FxHashMap<ProcessId, Vec<Thread>> = FxHashMap::default();
         let hidden: FxHashSet<Slot> = self.engine.hidden().collect();
         for (slot, who) in self.engine.tasks().iter() {
@@ -126,13 +137,10 @@ impl Summary<'_> {
         for id in self.folded.processes() {
             by_process.entry(id).or_default();
         }
-        let mut processes: Vec<Process> = by_process
+        by_process
             .into_iter()
-            .map(|(id, threads)| self.process(from, id, threads))
-            .chain(self.folded.ended().map(ended_processes))
-            .collect();
-        processes.sort_by(|a, b| (b.totals.wait, a.pid).cmp(&(a.totals.wait, b.pid)));
-        processes
+            .map(|(id, threads)| (id, self.process(from, id, threads)))
+            .collect()
     }
 
     fn process(&self, from: Timestamp, id: ProcessId, mut threads: Vec<Thread>) -> Process {
@@ -151,11 +159,29 @@ impl Summary<'_> {
             cgroup_id: process.cgroup,
             threads_max: process.threads_max,
             threads_total: process.threads_total,
+            memory: self.left_behind(process),
             totals,
             folded,
             threads,
             ..Process::default()
         }
+    }
+
+    /// What an ended process had in memory when it called exit.
+    fn left_behind(&self, process: &tasks::Process) -> Option<ProcessMemory> {
+        let facts = self.engine.facts();
+        let left = process
+            .left
+            .filter(|_| process.has_ended() && facts.narrow)?;
+        let bytes = |pages: u64| pages.saturating_mul(facts.page_bytes);
+        Some(ProcessMemory {
+            source: MemorySource::Exit,
+            rss_bytes: bytes(left.resident_pages),
+            pss_bytes: None,
+            page_table_bytes: Some(left.page_table_bytes),
+            // The kernel notes a peak only when memory is given back.
+            peak_rss_bytes: Some(bytes(left.peak_pages.max(left.resident_pages))),
+        })
     }
 
     fn thread(
@@ -440,7 +466,7 @@ fn ended_processes(ended: &EndedProcesses) -> Process {
 }
 
 /// Nanoseconds from the window's start; negative before it.
-fn offset(at: Timestamp, from: Timestamp) -> i64 {
+pub fn offset(at: Timestamp, from: Timestamp) -> i64 {
     let distance = |a: Timestamp, b: Timestamp| i64::try_from(a.since(b).0).unwrap_or(i64::MAX);
     if at >= from {
         distance(at, from)

@@ -110,6 +110,7 @@ impl Selection {
     #[inline]
     pub fn observe(&mut self, event: &Event, tasks: &Tasks) {
         match &event.what {
+            What::Newtask { child, .. } if !child.watched => {}
             What::Newtask { child, birth } => {
                 let Some(slot) = tasks.slot(child.key) else {
                     return;
@@ -139,6 +140,9 @@ impl Selection {
             | What::Migrate { .. }
             | What::Fork { .. }
             | What::Exit { .. }
+            | What::Called { .. }
+            | What::Cow { .. }
+            | What::Teardown { .. }
             | What::Lost { .. }
             | What::Counted(_)
             | What::Left { .. }

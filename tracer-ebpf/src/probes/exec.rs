@@ -9,7 +9,7 @@ use tracer_common::{
     record::{Exec, kind},
 };
 
-use crate::{emit::emit, task::Task};
+use crate::{cow, emit::emit, task::Task};
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
@@ -23,6 +23,7 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
             task.tid()
         );
     }
+    cow::end(Probe::Exec, task.tgid());
     emit(Probe::Exec, kind::EXEC, task.tid(), |record: &mut Exec| {
         task.write_key(&mut record.task);
         record.tid = task.tid();

@@ -5,17 +5,20 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_common::{
     counters::Probe,
-    record::{Exit, kind},
+    record::{Exit, kind, memory_flags},
+    settings::feature,
 };
 
 use super::waking;
-use crate::{emit::emit, task::Task};
+use crate::{calls, emit::emit, settings::has, task::Task};
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg(0));
     // A wake-up that it has not slept for would keep the place taken.
     waking::take(task.tid(), task.cpu());
+    calls::forget();
+    let group_dead = has(feature::GROUP_DEAD) && ctx.arg::<u32>(1) & 0xff != 0;
     emit(Probe::Exit, kind::EXIT, task.tid(), |record: &mut Exit| {
         task.write_key(&mut record.task);
         record.tid = task.tid();
@@ -25,7 +28,20 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         record.rt_priority = task.rt_priority();
         record.reserved = 0;
         record.comm = task.comm();
-        0
+        let memory = task.address_space();
+        // Before 6.16 it has given it back already.
+        let known = has(feature::GROUP_DEAD) && has(feature::MEMORY) && memory.exists();
+        record.rss_pages = if known { memory.resident() } else { 0 };
+        record.peak_pages = if known { memory.peak() } else { 0 };
+        record.page_table_bytes = if known { memory.page_table_bytes() } else { 0 };
+        let mut flags = if known { memory_flags::MEMORY } else { 0 };
+        if has(feature::GROUP_DEAD) {
+            flags |= memory_flags::GROUP_KNOWN;
+        }
+        if group_dead {
+            flags |= memory_flags::GROUP_DEAD;
+        }
+        flags
     });
     0
 }

@@ -100,6 +100,7 @@ fn load(narrow: Option<Narrow>) -> anyhow::Result<(Session, Vec<u8>)> {
         cgroups: None,
         narrow,
         resched: true,
+        forks: true,
         calibrate: true,
         statistics: false,
         verbose: false,

@@ -145,12 +145,18 @@ async fn observe(
             }),
             // Of the whole machine it would cost as much as all wake-ups.
             resched: asked.can_end() || options.slower.is_some(),
+            forks: options.forks,
             calibrate: options.cost == CostMethod::Calibrated,
             statistics: options.cost == CostMethod::Exact,
             verbose: options.verbose,
         },
     )
     .map_err(Failure::from)?;
+    if options.forks && !session.facts().calls {
+        tell(
+            "warning: --forks: this kernel does not tell system calls; what they cost is n/a (see tracer doctor)",
+        );
+    }
     let can_end = asked.can_end() && command.is_none();
     let interval = interval(options);
     let settings = Settings {
@@ -161,6 +167,7 @@ async fn observe(
             tick: Nanos(1_000_000_000 / host.hz.unwrap_or(100)),
         },
         max_threads: options.max_threads as usize,
+        max_forks: options.max_forks as usize,
         intervals: interval.is_some(),
         slower: options.slower.map(|least| Nanos(least.as_nanos() as u64)),
     };
@@ -305,6 +312,9 @@ async fn observe(
         session.detach();
         let missed = session.missed();
         let counted = drain_all(&mut session, &mut pipeline)?;
+        for record in session.cow_records(ended.0).map_err(Failure::from)? {
+            pipeline.push(&record);
+        }
         if options.verbose {
             tell(&format!(
                 "detached; the programs ran {} times, wrote {} records and lost {} of them",

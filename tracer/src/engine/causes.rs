@@ -4,7 +4,7 @@
 //! windows, totals.
 
 use super::{
-    Engine,
+    Engine, FirstRun,
     history::Taken,
     thread::{Story, Thread},
 };
@@ -96,6 +96,14 @@ impl Engine {
 
     /// Tells a wait with all that is known of it.
     pub(super) fn tell(&mut self, slot: Slot, cpu: Cpu, story: Story, sink: &mut impl SpanSink) {
+        if story.cause == WaitCause::New && !story.open {
+            self.first_runs.push(FirstRun {
+                slot,
+                queued: story.from,
+                at: story.to,
+                cpu,
+            });
+        }
         let mut pieces = std::mem::take(&mut self.pieces);
         self.explain(slot, cpu, &story, &mut pieces, sink);
         self.pieces = pieces;

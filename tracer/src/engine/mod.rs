@@ -48,6 +48,13 @@ pub struct Facts {
     pub interrupts: bool,
     /// Only watched threads are told: what a CPU did for others is known as it counted it, not in time.
     pub narrow: bool,
+    pub page_bytes: u64,
+    /// System calls that create, replace and wait for processes are told.
+    pub calls: bool,
+    /// Writes after a fork are counted.
+    pub cow: bool,
+    /// It is told when an address space has been given back.
+    pub teardown: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +72,18 @@ pub struct Engine {
     losses: Losses,
     /// When the iterator at the end began.
     end_snapshot: Option<Timestamp>,
+    /// Not asked for yet.
+    first_runs: Vec<FirstRun>,
+}
+
+/// A new thread has come to a CPU for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstRun {
+    pub slot: Slot,
+    /// It was on a run queue from then on.
+    pub queued: Timestamp,
+    pub at: Timestamp,
+    pub cpu: Cpu,
 }
 
 impl Engine {
@@ -112,9 +131,11 @@ impl Engine {
                 self.threads[slot].born(at, *rq_clock, sink);
             }
             What::Migrate { task, to, .. } => self.on_migrate(at, *task, *to, sink),
+            // Of one that is not watched nothing else is told.
+            What::Newtask { child, .. } if !child.watched => {}
             What::Newtask { child, .. } => self.on_newtask(at, child, sink),
-            // The birth record says all that is used today.
-            What::Fork { .. } => {}
+            // What births and ends cost is nothing that a thread does.
+            What::Fork { .. } | What::Called { .. } | What::Cow { .. } | What::Teardown { .. } => {}
             What::Moved {
                 task,
                 whole_process,
@@ -140,10 +161,14 @@ impl Engine {
                 exit_code,
                 priority,
                 comm,
+                memory,
                 ..
             } => {
                 if let Some(slot) = self.tasks.slot(*task) {
                     self.tasks.rename(slot, *comm);
+                    if let Some(memory) = memory {
+                        self.tasks.leaves(slot, *memory);
+                    }
                     if let Some(who) = self.tasks.get_mut(slot) {
                         who.exit = Some(tasks::ExitInfo {
                             at,
@@ -240,6 +265,12 @@ impl Engine {
             .filter(|&slot| self.threads[slot].left_at_last())
             .count();
         self.count_hidden(at.before(Nanos(1)), left as u64, true, sink);
+    }
+
+    /// Somebody who has run for the first time, and was not asked for.
+    #[inline]
+    pub fn take_first_run(&mut self) -> Option<FirstRun> {
+        self.first_runs.pop()
     }
 
     /// The threads that a frequent event is about.

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::names::Names;
 use crate::{
-    model::{Comm, Key, Posture, Priority, Slot, ThreadInfo, Timestamp, WhoId},
+    model::{Comm, Key, Memory, Posture, Priority, Slot, ThreadInfo, Timestamp, WhoId},
     table::Table,
 };
 
@@ -58,6 +58,12 @@ pub struct Process {
     pub comm: Comm,
     pub cgroup: Option<u64>,
     pub kernel_thread: bool,
+    /// Who created it, and how often that place had been another's before.
+    parent: Option<(ProcessId, u32)>,
+    /// How often this place has been another process's before.
+    generation: u32,
+    /// When the last of its threads that was seen to had called exit.
+    pub left: Option<Memory>,
     alive: u64,
     /// Of its threads, those that have not been folded.
     kept: u64,
@@ -95,6 +101,13 @@ pub struct Tasks {
 
 /// Threads whose identity was lost are put under this pid: no process has it but the idle one.
 const NOBODY: u32 = 0;
+
+impl Process {
+    /// It had threads, and none lives.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
 
 impl Tasks {
     #[inline]
@@ -135,6 +148,19 @@ impl Tasks {
     pub fn processes(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
         let all = (0..).map(ProcessId).zip(&self.processes);
         all.filter(|(_, process)| !process.gone)
+    }
+
+    /// The process that created it, as long as that has not been folded.
+    pub fn parent(&self, id: ProcessId) -> Option<ProcessId> {
+        let process = self.process(id);
+        let (parent, generation) = match process.parent {
+            Some(parent) => parent,
+            // It was seen before its parent was, at the start.
+            None => (self.process_of_pid(process.ppid)?, u32::MAX),
+        };
+        let known = self.process(parent);
+        let same = generation == u32::MAX || known.generation == generation;
+        (same && !known.gone && parent != id).then_some(parent)
     }
 
     /// The process that has this pid now.
@@ -375,6 +401,7 @@ impl Tasks {
         cgroup: Option<u64>,
         kernel_thread: bool,
     ) -> ProcessId {
+        let parent = self.by_pid.get(&ppid).copied().filter(|_| ppid != NOBODY);
         let process = Process {
             pid,
             ppid,
@@ -382,6 +409,9 @@ impl Tasks {
             comm,
             cgroup,
             kernel_thread,
+            parent: parent.map(|parent| (parent, self.process(parent).generation)),
+            generation: 0,
+            left: None,
             alive: 0,
             kept: 0,
             ended: false,
@@ -392,7 +422,12 @@ impl Tasks {
         };
         let id = match self.free_processes.pop() {
             Some(id) => {
-                self.processes[id.0 as usize] = process;
+                let place = &mut self.processes[id.0 as usize];
+                let generation = place.generation.wrapping_add(1);
+                *place = Process {
+                    generation,
+                    ..process
+                };
                 id
             }
             None => {

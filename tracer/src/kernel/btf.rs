@@ -144,7 +144,7 @@ impl Btf {
     }
 
     /// The field at the dotted `path` below `strukt`. A component may be inside anonymous structures
-    /// or unions. `None`: this kernel has no such field.
+    /// or unions, and `[N]` behind it is an element of an array. `None`: this kernel has no such field.
     pub fn field(&self, strukt: &str, path: &str) -> Option<Field> {
         // Two translation units may disagree about a name: the first that has the field answers.
         self.named(kind::STRUCT, strukt).find_map(|found| {
@@ -155,10 +155,19 @@ impl Btf {
                 bit_size: None,
             };
             for component in path.split('.') {
-                let (step, below) = self.member(current, component, DEPTH, &mut budget)?;
+                let (name, element) = match component.strip_suffix(']') {
+                    Some(component) => component.split_once('[')?,
+                    None => (component, ""),
+                };
+                let (step, below) = self.member(current, name, DEPTH, &mut budget)?;
                 field.bit_offset = field.bit_offset.checked_add(step.bit_offset)?;
                 field.bit_size = step.bit_size;
                 current = self.resolve(below)?;
+                if !element.is_empty() {
+                    let (offset, inner) = self.element(current, element.parse().ok()?)?;
+                    field.bit_offset = field.bit_offset.checked_add(offset)?;
+                    current = inner;
+                }
             }
             Some(field)
         })
@@ -302,6 +311,19 @@ impl Btf {
             }
         }
         None
+    }
+
+    /// Where an element of an array is, in bits, and its type: a structure, a union or an integer.
+    fn element(&self, of: Type, index: u32) -> Option<(u32, Type)> {
+        if of.kind != kind::ARRAY || index >= self.u32(of.body + 8)? {
+            return None;
+        }
+        let inner = self.resolve(self.u32(of.body)?)?;
+        if !matches!(inner.kind, kind::STRUCT | kind::UNION | kind::INT) {
+            return None;
+        }
+        let bits = inner.size_or_type.checked_mul(8)?.checked_mul(index)?;
+        Some((bits, inner))
     }
 
     /// Without the structure's flag, a bit field is a member of an integer type that does not fill its bytes.

@@ -68,6 +68,8 @@ pub struct Prices {
     pub interrupt: f64,
     /// A decision that a thread is to go.
     pub resched: f64,
+    /// With the call of the program, and the way the kernel takes to it. Found once it is attached.
+    pub syscall: f64,
     /// Runs that find nobody watched, where only some threads are.
     pub switch_passed: f64,
     pub waking_passed: f64,
@@ -86,6 +88,9 @@ impl Prices {
                 (self.waking, self.waking_passed)
             } else if probe == Probe::Resched as u32 {
                 (self.resched, self.waking_passed)
+            } else if probe == Probe::Syscall as u32 {
+                let own = (self.syscall - self.call).max(0.0);
+                (own, own)
             } else if probe == Probe::Interrupt as u32 {
                 (self.interrupt, self.interrupt)
             } else {
@@ -118,8 +123,9 @@ pub struct Size {
 const PASSES: usize = 7;
 /// Rounds of a loop, as far as the ring has room for what they write.
 const ROUNDS: u64 = 1_000;
-/// Renames of a pass.
+/// Renames of a pass, and system calls.
 const RENAMES: u32 = 400;
+const CALLS: u32 = 1_000;
 
 const EMPTY: &str = "calibrate_empty";
 const SWITCH: &str = "calibrate_switch";
@@ -129,6 +135,18 @@ const BIRTH: &str = "calibrate_newtask";
 const IRQ: &str = "calibrate_irq";
 const RESCHED: &str = "calibrate_resched";
 const CALL: &str = "calibrate_call";
+
+/// What a system call takes that does next to nothing, at best.
+pub fn system_call() -> f64 {
+    let pass = || {
+        let from = Instant::now();
+        for _ in 0..CALLS {
+            std::hint::black_box(rustix::process::getppid());
+        }
+        from.elapsed().as_nanos() as f64 / f64::from(CALLS)
+    };
+    (0..PASSES).map(|_| pass()).fold(f64::INFINITY, f64::min)
+}
 
 impl Session {
     /// Of each loaded probe.
@@ -166,6 +184,7 @@ impl Session {
             birth: f64::INFINITY,
             interrupt: f64::INFINITY,
             resched: f64::INFINITY,
+            syscall: 0.0,
             switch_passed: f64::INFINITY,
             waking_passed: f64::INFINITY,
             switch_kept: f64::INFINITY,

@@ -10,7 +10,7 @@ use aya::{
     programs::{BtfTracePoint, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use tracer_common::{
-    counters::{Counters, CpuInterrupts, CpuSwitches, Probe, Waiting},
+    counters::{Counters, Cow, CpuInterrupts, CpuSwitches, Probe, Waiting},
     record::{self, Header, kind},
 };
 
@@ -50,6 +50,14 @@ pub(super) struct WaitingPod(Waiting);
 // SAFETY: u64s, no padding, every bit pattern is valid.
 unsafe impl aya::Pod for WaitingPod {}
 
+/// [`Cow`] for aya.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub(super) struct CowPod(Cow);
+// SAFETY: integers, no padding, every bit pattern is valid.
+unsafe impl aya::Pod for CowPod {}
+
+const COW_RECORD: usize = size_of::<record::Cow>();
 const HEADER: usize = size_of::<Header>();
 const CPU_RECORD: usize = size_of::<record::CpuSwitches>();
 
@@ -129,6 +137,29 @@ impl Session {
             bytes
         };
         Ok(self.cpu_switches()?.map(record).collect())
+    }
+
+    /// What has been counted of writes after forks and has not been told, as records of the point `at_ns`.
+    pub fn cow_records(&self, at_ns: u64) -> Result<Vec<[u8; COW_RECORD]>, Refusal> {
+        let mut records = Vec::new();
+        for place in 0..self.cows.len() {
+            let CowPod(cow) = self
+                .cows
+                .get(&place, 0)
+                .map_err(|error| refused_by_kernel("read the counts of writes", &error))?;
+            if cow.pid == 0 || cow.faults == 0 {
+                continue;
+            }
+            let mut bytes = [0; COW_RECORD];
+            bytes[..HEADER].copy_from_slice(&edge(kind::COW, at_ns));
+            bytes[10..12].copy_from_slice(&(COW_RECORD as u16).to_ne_bytes());
+            bytes[16..20].copy_from_slice(&cow.pid.to_ne_bytes());
+            bytes[20..24].copy_from_slice(&cow.child.to_ne_bytes());
+            bytes[24..32].copy_from_slice(&cow.since_ns.to_ne_bytes());
+            bytes[32..40].copy_from_slice(&cow.faults.to_ne_bytes());
+            records.push(bytes);
+        }
+        Ok(records)
     }
 
     /// Whether each CPU idles now, unless it has switched since the probes are on. Without this (kernels

@@ -165,6 +165,23 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
             feature::THROTTLED,
             fields.offset("TASK_THROTTLED").is_some(),
         ),
+        (
+            feature::MEMORY,
+            fields.all(&[
+                "MM_FILE_PAGES",
+                "MM_ANON_PAGES",
+                "MM_SHMEM_PAGES",
+                "MM_PEAK_PAGES",
+                "MM_PAGE_TABLES",
+                "MM_MAPPINGS",
+            ]),
+        ),
+        // `sched_process_exit(task, group_dead)`, include/trace/events/sched.h of 6.16.
+        (
+            feature::GROUP_DEAD,
+            btf.tracepoint("sched_process_exit")
+                .is_some_and(|params| params.get(1) == Some(&Param::Integer)),
+        ),
         (feature::STEAL, fields.offset("RQ_STEAL").is_some()),
         (
             feature::THROTTLED_TIME,

@@ -8,37 +8,56 @@ pub struct Probe {
     pub name: &'static str,
     /// Without it tracing still starts; `doctor` says what is lost.
     pub optional: bool,
+    pub when: When,
+}
+
+/// When a program is loaded and attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// The delay from a decision to its switch is asked for: the kernel decides often, and for every thread.
+    Resched,
+    /// What births and ends cost is asked for: every system call of the machine is slower.
+    Forks,
 }
 
 const fn required(name: &'static str) -> Probe {
     Probe {
         name,
         optional: false,
+        when: When::Always,
     }
 }
 
-/// Only where it is asked for: the kernel decides often, and for every thread.
-pub const RESCHED: &str = "sched_set_need_resched_tp";
+const fn optional(name: &'static str, when: When) -> Probe {
+    Probe {
+        name,
+        optional: true,
+        when,
+    }
+}
+
+pub const SYS_ENTER: &str = "sys_enter";
+pub const SYS_EXIT: &str = "sys_exit";
+pub const PAGE_FAULT: &str = "page_fault_user";
+pub const EXIT_MMAP: &str = "exit_mmap";
 
 pub const PROBES: &[Probe] = &[
     required("task_newtask"),
-    Probe {
-        name: "sched_process_fork",
-        optional: true,
-    },
-    Probe {
-        name: "cgroup_attach_task",
-        optional: true,
-    },
+    optional("sched_process_fork", When::Always),
+    optional("cgroup_attach_task", When::Always),
     required("sched_process_exec"),
     required("sched_process_exit"),
     required("task_rename"),
     required("sched_migrate_task"),
     required("sched_wakeup_new"),
-    Probe {
-        name: RESCHED,
-        optional: true,
-    },
+    // What returns has begun: the other way round some would begin and never return.
+    optional(SYS_EXIT, When::Forks),
+    optional(SYS_ENTER, When::Forks),
+    optional(PAGE_FAULT, When::Forks),
+    optional("page_fault_kernel", When::Forks),
+    optional(EXIT_MMAP, When::Forks),
+    optional("sched_set_need_resched_tp", When::Resched),
     required("sched_waking"),
     required("sched_switch"),
 ];

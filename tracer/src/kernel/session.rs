@@ -5,7 +5,6 @@
 use std::os::fd::OwnedFd;
 
 use aya::{
-    EbpfLoader,
     maps::{Array, ArrayOfMaps, MapData, PerCpuArray, RingBuf},
     programs::{
         BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun as _,
@@ -14,33 +13,26 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    counters::WATCH_BLOCKS,
     record::{Header, kind},
-    settings::{feature, global},
+    settings::feature,
 };
 
 use super::{
     btf::Wanted,
     cgroup::Hierarchy,
-    cost::{Counted, Prices},
-    counts::{CountersPod, CpuInterruptsPod, CpuSwitchesPod, WaitingPod},
+    cost::{self, Counted, Prices},
+    counts::{CountersPod, CowPod, CpuInterruptsPod, CpuSwitchesPod, WaitingPod},
     diagnostics::Diagnostics,
     fields::Fields,
     interrupts,
     layout::Layout,
+    load::{is_loaded, load, load_probes, rings, watches_calls},
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{EMPTY, PROBES, RESCHED, SNAPSHOT, WATCH},
+    probes::{EMPTY, EXIT_MMAP, PAGE_FAULT, PROBES, SNAPSHOT, SYS_ENTER, SYS_EXIT, WATCH, When},
     raw,
-    ring::{self, Rings},
+    ring::{Drained, Rings},
 };
 use crate::{engine::Facts, model::Cpu};
-
-/// The kernel programs, built by build/main.rs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
-
-/// Bytes of a ring for one early wake-up: a quarter of the smallest default ring at the mean
-/// size of a record, so that a burst on an idle host is read before it fills the ring.
-const MEAN_RECORD: u64 = 96;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -52,6 +44,8 @@ pub struct Options {
     pub narrow: Option<Narrow>,
     /// Measure how long a thread still runs once it is to go: a call of a program at each decision.
     pub resched: bool,
+    /// Measure what births and ends cost: two calls of a program at each system call.
+    pub forks: bool,
     /// Find out what the programs cost by running them.
     pub calibrate: bool,
     /// Let the kernel keep statistics of what the programs cost.
@@ -84,6 +78,8 @@ pub struct Session {
     logger: Option<EbpfLogger<Diagnostics>>,
     facts: Facts,
     prices: Result<Prices, String>,
+    slower_calls: Option<f64>,
+    pub(super) cows: Array<MapData, CowPod>,
     /// The kernel keeps them as long as this is open.
     pub(super) statistics: Option<OwnedFd>,
 }
@@ -109,25 +105,35 @@ impl Session {
         let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
         let interrupts = take::<PerCpuArray<MapData, CpuInterruptsPod>>(&mut ebpf, "INTERRUPTS")?;
         let waiting = take::<Array<MapData, WaitingPod>>(&mut ebpf, "WAITING")?;
+        let cows = take::<Array<MapData, CowPod>>(&mut ebpf, "COWS")?;
         let logger = if options.verbose {
             EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).ok()
         } else {
             None
         };
-        let facts = Facts {
+        let mut facts = Facts {
             cpus: cpus.iter().map(|&cpu| Cpu(cpu as u16)).collect(),
             sched_yield: sched_yield().filter(|_| fields.has(feature::SYSCALL)),
             steal: fields.has(feature::STEAL),
             iowait: fields.has(feature::IOWAIT),
             interrupts: fields.has(feature::INTERRUPTS),
             narrow: options.narrow.is_some(),
+            page_bytes: rustix::param::page_size() as u64,
+            ..Facts::default()
         };
         let (name, iterator) = SNAPSHOT;
         let program: &mut Iter = program(&mut ebpf, name)?;
         program
             .load(iterator, &btf)
             .map_err(|error| refused_by_kernel("load the task iterator", &error))?;
-        load_probes(&mut ebpf, &btf, options.resched)?;
+        load_probes(&mut ebpf, &btf, |when| match when {
+            When::Always => true,
+            When::Resched => options.resched,
+            When::Forks => watches_calls(fields, options),
+        })?;
+        facts.calls = is_loaded(&ebpf, SYS_ENTER) && is_loaded(&ebpf, SYS_EXIT);
+        facts.cow = is_loaded(&ebpf, PAGE_FAULT);
+        facts.teardown = is_loaded(&ebpf, EXIT_MMAP) && fields.has(feature::GROUP_DEAD);
         if facts.interrupts {
             interrupts::load(&mut ebpf)?;
         }
@@ -160,6 +166,8 @@ impl Session {
             before: Counted::default(),
             buffer: options.buffer,
             prices: Err("not asked for".to_owned()),
+            slower_calls: None,
+            cows,
             statistics,
             logger,
             facts,
@@ -179,6 +187,11 @@ impl Session {
         &self.prices
     }
 
+    /// By how many nanoseconds each system call of the machine is slower; `None`: they are not watched.
+    pub fn slower_calls(&self) -> Option<f64> {
+        self.slower_calls
+    }
+
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -192,7 +205,16 @@ impl Session {
         if self.facts.interrupts {
             self.interrupt_links = interrupts::attach(&mut self.ebpf)?;
         }
+        let before = self.facts.calls.then(cost::system_call);
         self.links = attach(&mut self.ebpf)?;
+        if let Some(before) = before {
+            let slower = (cost::system_call() - before).max(0.0);
+            self.slower_calls = Some(slower);
+            if let Ok(prices) = &mut self.prices {
+                // A system call is two runs.
+                prices.syscall = slower / 2.0;
+            }
+        }
         self.look_at_cpus();
         Ok(())
     }
@@ -241,7 +263,7 @@ impl Session {
         Ok(())
     }
 
-    pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> ring::Drained {
+    pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> Drained {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
@@ -301,104 +323,6 @@ pub fn edge(kind: u16, at_ns: u64) -> [u8; HEADER] {
     bytes
 }
 
-fn load(
-    fields: &Fields,
-    options: &Options,
-    layout: Layout,
-    possible_cpus: usize,
-) -> Result<aya::Ebpf, Refusal> {
-    let own_tgid = u64::from(std::process::id());
-    let key_secret = secret();
-    let cgroups = match options.cgroups {
-        Some(Hierarchy::Unified) if fields.cgroup_v2() => feature::CGROUP_V2,
-        Some(Hierarchy::Cpu) if fields.cgroup_v1() => feature::CGROUP_V1,
-        _ => 0,
-    };
-    let narrow = match options.narrow {
-        Some(Narrow { children: true }) => feature::NARROW | feature::CHILDREN,
-        Some(Narrow { children: false }) => feature::NARROW,
-        None => 0,
-    };
-    let watch_blocks = if narrow == 0 { 1 } else { WATCH_BLOCKS };
-    let slots = if layout.slots > 0 { feature::SLOTS } else { 0 };
-    let without = if options.resched { 0 } else { feature::RESCHED };
-    let features = fields.features & !without | cgroups | narrow | slots;
-    let (slot_mask, slot_shift) = mask_and_shift(layout.slots);
-    let (history_mask, history_shift) = mask_and_shift(layout.history);
-    let subsystem = fields.cpu_cgroup_subsys.unwrap_or(0);
-    let every = (layout.ring_bytes / 4 / MEAN_RECORD).max(1);
-    let wake_mask = every.next_power_of_two() / 2 - u64::from(every > 1);
-    let log_level: u8 = if options.verbose { 4 } else { 0 };
-
-    let mut loader = EbpfLoader::new();
-    // For relocations, of which the programs have none: offsets are globals.
-    loader.btf(None);
-    for (name, offset) in &fields.offsets {
-        loader.override_global(name, offset, true);
-    }
-    loader
-        .override_global("CSS_SET_SUBSYS", &subsystem, true)
-        .override_global(global::FEATURES, &features, true)
-        .override_global(global::OWN_TGID, &own_tgid, true)
-        .override_global(global::KEY_SECRET, &key_secret, true)
-        .override_global(global::IOWAIT_MASK, &fields.iowait_mask, true)
-        .override_global(global::WAKE_MASK, &wake_mask, true)
-        .override_global(global::SLOT_MASK, &slot_mask, true)
-        .override_global(global::SLOT_SHIFT, &slot_shift, true)
-        .override_global(global::HISTORY_MASK, &history_mask, true)
-        .override_global(global::HISTORY_SHIFT, &history_shift, true)
-        .override_global(aya_log::LEVEL, &log_level, false)
-        .map_max_entries("RINGS", possible_cpus as u32)
-        .map_max_entries("RESCHED", possible_cpus as u32)
-        .map_max_entries("WAITING", possible_cpus as u32)
-        .map_max_entries("WATCHED", watch_blocks)
-        .map_max_entries("QUEUED", watch_blocks)
-        .map_max_entries("SLOTS", layout.all(layout.slots))
-        .map_max_entries("SLOT_MARKS", layout.all(1))
-        .map_max_entries("HISTORY", layout.all(layout.history))
-        .map_max_entries("HISTORY_MARKS", layout.all(1));
-    loader
-        .load(OBJECT)
-        .map_err(|error| refused_by_kernel("create maps and programs", &error))
-}
-
-/// Of a power of two.
-fn mask_and_shift(count: u64) -> (u64, u64) {
-    let mask = count.max(1) - 1;
-    (mask, u64::from(mask.count_ones()))
-}
-
-fn rings(
-    places: &mut ArrayOfMaps<MapData, RingBuf<MapData>>,
-    cpus: &[u32],
-    bytes: u64,
-) -> Result<Vec<(u32, RingBuf<MapData>)>, Refusal> {
-    let mut rings = Vec::with_capacity(cpus.len());
-    for &cpu in cpus {
-        let refused = |error| refused_by_kernel(&format!("create the ring of CPU {cpu}"), &error);
-        let ring = ring::create(u32::try_from(bytes).unwrap_or(1 << 30)).map_err(refused)?;
-        places.set(cpu, &ring, 0).map_err(refused)?;
-        rings.push((cpu, ring));
-    }
-    Ok(rings)
-}
-
-/// All before the first is attached, so that attaching takes no longer than it must.
-fn load_probes(ebpf: &mut aya::Ebpf, btf: &aya::Btf, resched: bool) -> Result<(), Refusal> {
-    for probe in PROBES {
-        if probe.name == RESCHED && !resched {
-            continue;
-        }
-        let program: &mut BtfTracePoint = program(ebpf, probe.name)?;
-        match program.load(probe.name, btf) {
-            Ok(()) => {}
-            Err(_) if probe.optional => {}
-            Err(error) => return Err(refused_by_kernel(&format!("load {}", probe.name), &error)),
-        }
-    }
-    Ok(())
-}
-
 fn attach(ebpf: &mut aya::Ebpf) -> Result<Vec<BtfTracePointLink>, Refusal> {
     let mut links = Vec::with_capacity(PROBES.len());
     for probe in PROBES {
@@ -435,14 +359,6 @@ where
         .expect("every map is in the object we embed");
     map.try_into()
         .map_err(|error| refused_by_kernel(&format!("use {name}"), &error))
-}
-
-/// Scrambles thread keys: they are kernel addresses, and recordings travel.
-fn secret() -> u64 {
-    let mut bytes = [0; 8];
-    // Without random numbers the keys are addresses; nothing else depends on it.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);
-    u64::from_ne_bytes(bytes)
 }
 
 /// include/uapi/asm-generic/unistd.h; x86-64 has its own table.

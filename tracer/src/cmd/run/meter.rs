@@ -97,7 +97,7 @@ impl Meter {
             collector_max_rss_bytes: procfs::own_peak_rss_bytes().unwrap_or(0),
             cpu_percent_of_one: machine.map(|percent| percent * self.cpus as f64),
             cpu_percent_of_machine: machine,
-            syscall_ns: None,
+            syscall_ns: session.slower_calls(),
         })
     }
 

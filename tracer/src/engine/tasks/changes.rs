@@ -4,7 +4,7 @@
 //! spans.
 
 use super::{Identity, Tasks};
-use crate::model::{Comm, Priority, Slot, Who};
+use crate::model::{Comm, Memory, Priority, Slot, Who};
 
 impl Tasks {
     pub fn exec(&mut self, slot: Slot, tid: u32, old_tid: u32, comm: Comm) {
@@ -58,6 +58,14 @@ impl Tasks {
             && (whole_process || process.pid == tid)
         {
             process.cgroup = Some(cgroup);
+        }
+    }
+
+    /// A thread calls exit, and its process has so much in memory.
+    pub fn leaves(&mut self, slot: Slot, memory: Memory) {
+        let process = self.get(slot).map(|who| who.process);
+        if let Some(process) = process.and_then(|id| self.processes.get_mut(id.0 as usize)) {
+            process.left = Some(memory);
         }
     }
 
