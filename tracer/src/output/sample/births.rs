@@ -149,7 +149,7 @@ pub fn births() -> Births {
     add_up(&mut tree);
     Births {
         syscalls: true,
-        forks_total: 16,
+        forks_total: 19,
         execs_total: 2,
         exits_total: 10,
         forks: forks(),
@@ -175,9 +175,9 @@ pub fn births() -> Births {
                 ..cost(
                     BirthKind::Fork,
                     "redis-server",
-                    6,
-                    Some(12_400 * US),
-                    570 * US,
+                    9,
+                    Some(18_600 * US),
+                    855 * US,
                 )
             },
             cost(BirthKind::Vfork, "make", 4, Some(3_400 * US), 160 * US),

@@ -33,17 +33,19 @@ pub fn write(tree: &[Branch], style: &Style, out: &mut dyn io::Write) -> io::Res
     }
     let least = (style.width * 2 / 5).max(NAME + LEVEL);
     let lines = choose(tree, (least - NAME) / LEVEL);
-    let hidden = tree.len() as u64 - lines.iter().map(|line| line.stands_for).sum::<u64>();
+    let roots = tree.iter().filter(|branch| branch.depth == 0);
+    // With those that have been folded and are no branch.
+    let all: u64 = roots.map(|root| root.subtree.processes).sum();
+    let shown: u64 = lines.iter().map(|line| line.stands_for).sum();
+    let hidden = all.saturating_sub(shown);
     let rows = draw(&lines);
     grid::write("PROCESSES", least, &COLUMNS, &rows, style, out)?;
     let mut below = String::from("Each with all its descendants.");
     if hidden > 0 {
-        let (count, verb) = match hidden {
-            1 => ("1 process".into(), "is"),
-            _ => (format!("{} processes", human::count(hidden)), "are"),
-        };
+        let processes = if hidden == 1 { "process" } else { "processes" };
         below.push_str(&format!(
-            " {count}, of the deepest and smallest, {verb} not shown."
+            " {} {processes} without a line: the deepest, the smallest.",
+            human::count(hidden)
         ));
     }
     for line in wrap(&below, style.width) {
@@ -343,12 +345,20 @@ mod tests {
         }
         assert_eq!(
             lines[lines.len() - 2..].join(" "),
-            "Each with all its descendants. 76 processes, of the deepest and smallest, are not shown."
+            "Each with all its descendants. 76 processes without a line: the deepest, the smallest."
         );
         // One more line says as much as a note that one is missing.
         let lines = drawn(&grown(&branches[..26]), 80);
         assert_eq!(lines.len(), 1 + 26 + 1, "{lines:#?}");
-        assert!(!lines.concat().contains("not shown"));
+        assert!(!lines.concat().contains("without a line"));
+    }
+
+    #[test]
+    fn those_that_were_folded_are_counted() {
+        let mut tree = grown(&[(0, "make", 1), (1, "sh", 1)]);
+        tree[0].subtree.processes += 1;
+        let lines = drawn(&tree, 80);
+        assert!(lines[3].contains(" 1 process without a line"), "{lines:#?}");
     }
 
     #[test]
@@ -366,7 +376,7 @@ mod tests {
         );
         let shown = lines.iter().filter(|line| line.contains("chain")).count();
         assert!((5..LINES).contains(&shown), "{shown}");
-        let note = format!(" {} processes,", 10_000 - shown);
+        let note = format!(" {} processes without", 10_000 - shown);
         assert!(lines.concat().contains(&note), "{lines:#?}");
     }
 
