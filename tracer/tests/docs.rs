@@ -113,7 +113,10 @@ fn full() -> Report {
             run: Nanos(0),
             wait: Nanos(0),
         }),
-        memory: Some(ThreadMemory::default()),
+        memory: Some(ThreadMemory {
+            kernel_stack_bytes: Some(1),
+            user_stack_bytes: Some(1),
+        }),
         ..Thread::default()
     };
     let spike = Spike {
@@ -173,9 +176,9 @@ fn full() -> Report {
         memory: Some(ProcessMemory {
             source: MemorySource::Procfs,
             rss_bytes: 1,
-            pss_bytes: None,
-            page_table_bytes: None,
-            peak_rss_bytes: None,
+            pss_bytes: Some(1),
+            page_table_bytes: Some(1),
+            peak_rss_bytes: Some(1),
         }),
         threads: vec![thread],
         ..Process::default()
@@ -433,5 +436,7 @@ fn links_lead_somewhere() {
 /// As a heading is named in links.
 fn slug(heading: &str) -> String {
     let title = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let title: String = title.chars().filter(kept).collect();
     title.replace(' ', "-")
 }

@@ -5,6 +5,7 @@ use std::io;
 use super::paint::{Ink, paint};
 use crate::output::{Style, escape};
 
+#[derive(Clone, Copy)]
 pub struct Column {
     pub title: &'static str,
     /// The narrower the terminal, the lower the rank that still gets a place.
