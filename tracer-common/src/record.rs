@@ -450,6 +450,17 @@ pub struct Teardown {
     pub reserved: u32,
 }
 
+/// What the stacks of one thread take: from an iterator of its own, not a record of the stream.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    pub tid: u32,
+    /// 0: not known.
+    pub kernel_pages: u32,
+    /// Where its stack in user space was when it came into the kernel last; 0: it has none.
+    pub user_pointer: u64,
+}
+
 /// The ring of `header.cpu` was full: records of one probe are missing before this point.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -489,4 +500,5 @@ const _: () = {
     assert!(size_of::<Called>() == 56);
     assert!(size_of::<Cow>() == 40);
     assert!(size_of::<Teardown>() == 32);
+    assert!(size_of::<Stack>() == 16);
 };
