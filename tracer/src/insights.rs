@@ -3,6 +3,7 @@
 //! In: [`Report`], what is known of the machine. Out: [`Insight`]s, each above a threshold that stands beside
 //! its rule. Must not know: formats, terminals, anything that is not in the report.
 
+mod births;
 mod habits;
 mod waits;
 
@@ -35,6 +36,7 @@ pub fn insights(report: &Report, facts: &Facts) -> Vec<Insight> {
         habits::one_lock(&scene),
         habits::from_cpu_to_cpu(&scene),
         habits::yields_in_a_loop(&scene),
+        births::stalls_in_fork(&scene),
     ]
     .into_iter()
     .flatten()
@@ -117,16 +119,21 @@ fn ratio(part: Nanos, whole: Nanos) -> f64 {
     part.0 as f64 / whole.0.max(1) as f64
 }
 
-/// `backup/991`. Any bytes may be in it: whoever prints it escapes it.
+/// `backup/991`.
 fn name(comm: Comm, id: u32) -> String {
-    let mut name = String::new();
+    format!("{}/{id}", text(comm))
+}
+
+/// Any bytes may be in it: whoever prints it escapes it.
+fn text(comm: Comm) -> String {
+    let mut text = String::new();
     for chunk in comm.bytes().utf8_chunks() {
-        name.push_str(chunk.valid());
+        text.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            name.push_str(&format!("\\x{byte:02x}"));
+            text.push_str(&format!("\\x{byte:02x}"));
         }
     }
-    format!("{name}/{id}")
+    text
 }
 
 /// `61 %`.

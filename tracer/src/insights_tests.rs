@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
-    model::{Cpu, OffState, Priority, Syscall, WakerKind, Who},
-    report::{BlockedOn, CpuRow, Totals, Window, WokenBy},
+    model::{BirthKind, Cpu, OffState, Priority, Syscall, WakerKind, Who},
+    report::{
+        Births, BlockedOn, CpuRow, Creator, Dist, DistValues, Fork, ForkCost, PerGib, Totals,
+        Window, WokenBy,
+    },
 };
 
 const MS: u64 = 1_000_000;
@@ -418,6 +421,120 @@ fn yields_in_a_loop_are_told() {
     let mut unknown = yields(50_000, 500);
     unknown.totals.involuntary_yields = None;
     silent(&report(vec![process(1, vec![unknown])]));
+}
+
+/// A program whose forks took that long together, and the longest of them; `execs` of ten children called exec.
+fn forking(count: u64, all: Nanos, longest: Nanos, execs: u32) -> Report {
+    let redis = Comm::from("redis-server");
+    let fork = |n: u32| Fork {
+        at_ns: 0,
+        kind: BirthKind::Fork,
+        flags: None,
+        parent: Creator {
+            pid: 1_234,
+            tid: 1_234,
+            comm: redis,
+        },
+        child_pid: 2_000 + n,
+        child_tid: 2_000 + n,
+        child_comm: redis,
+        syscall: Some(if n == 3 { longest } else { Nanos(1) }),
+        fork_to_run: None,
+        wake: None,
+        wait: None,
+        cross_cpu: None,
+        fork_to_exec: (n < execs).then_some(ms(1)),
+        parent_rss_bytes: Some(u64::from(n) << 27),
+        parent_page_table_bytes: None,
+        parent_mappings: None,
+        cow_faults: None,
+        lifetime: None,
+        exit: None,
+    };
+    let cost = ForkCost {
+        kind: BirthKind::Fork,
+        comm: redis,
+        count,
+        syscall: Some(Dist {
+            count,
+            clipped: 0,
+            sum: all,
+            values: Some(DistValues {
+                max: longest,
+                ..DistValues::default()
+            }),
+        }),
+        first_run: None,
+        per_gib: None,
+    };
+    let mut forking = report(Vec::new());
+    forking.births = Some(Births {
+        syscalls: true,
+        forks: (0..10).map(fork).collect(),
+        costs: vec![cost],
+        ..Births::default()
+    });
+    forking
+}
+
+fn births(report: &mut Report) -> &mut Births {
+    report.births.as_mut().expect("there are some")
+}
+
+#[test]
+fn a_program_that_stands_still_in_fork_is_told() {
+    let mut snapshots = forking(10, ms(110), ms(12), 4);
+    births(&mut snapshots).costs[0].per_gib = Some(PerGib {
+        ns: 24_800_000.0,
+        error: 310_000.0,
+    });
+    let told = only(&snapshots);
+    assert_eq!(told.text, "redis-server/1234 stands still while it forks");
+    assert_eq!(
+        told.evidence,
+        "10 forks stood still for 110 ms in all, 1.10 % of the window, the longest for 12.0 ms with 384 MiB in memory; \
+         24.8 ms for each GiB in memory"
+    );
+    assert!(told.remedy.contains("MADV_DONTFORK"), "{}", told.remedy);
+    // A line with an error as large as itself is none.
+    births(&mut snapshots).costs[0].per_gib = Some(PerGib {
+        ns: 200_000.0,
+        error: 310_000.0,
+    });
+    assert!(!only(&snapshots).evidence.contains("GiB"));
+    // Two of that name.
+    births(&mut snapshots).forks[9].parent.pid = 1_235;
+    assert!(only(&snapshots).text.starts_with("redis-server stands "));
+}
+
+#[test]
+fn who_forks_to_call_exec_is_told_to_spawn() {
+    let told = only(&forking(10, ms(110), ms(12), 5));
+    assert!(
+        told.evidence
+            .ends_with("; 50 % of the children called exec"),
+        "{}",
+        told.evidence
+    );
+    assert!(told.remedy.contains("posix_spawn"), "{}", told.remedy);
+}
+
+#[test]
+fn stalls_in_fork_matter_from_a_hundredth_of_the_window_or_when_one_is_long() {
+    silent(&forking(1_000, Nanos(99_999_999), Nanos(4_999_999), 0));
+    only(&forking(1_000, ms(100), Nanos(4_999_999), 0));
+    only(&forking(1, ms(5), ms(5), 0));
+    let mut quiet = forking(1_000, ms(3_000), ms(20), 0);
+    // The child's life is in the stall of a vfork.
+    births(&mut quiet).costs[0].kind = BirthKind::Vfork;
+    silent(&quiet);
+    births(&mut quiet).costs[0].kind = BirthKind::Fork;
+    only(&quiet);
+    births(&mut quiet).costs[0].comm = Comm::default();
+    silent(&quiet);
+    let mut unmeasured = forking(1_000, ms(3_000), ms(20), 0);
+    births(&mut unmeasured).costs[0].syscall = None;
+    silent(&unmeasured);
 }
 
 #[test]

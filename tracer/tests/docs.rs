@@ -7,12 +7,13 @@ use std::process::Command;
 
 use serde_json::Value;
 use tracer::host::Host;
-use tracer::model::{Comm, Nanos, OffState, Priority, WaitCause, WakerKind};
+use tracer::model::{BirthKind, Comm, Nanos, OffState, Priority, WaitCause, WakerKind};
 use tracer::output::{self, Format, Style};
 use tracer::report::{
-    BlockedOn, ChargeKind, CheckedField, CpuRow, Dist, Exit, Insight, KernelCounters, KernelSource,
-    Kinds, Mismatch, OffCpu, PreemptedBy, Process, Report, Spike, SpikeCause, SpikeWaker, Spikes,
-    SystemTotals, Thread, Totals, WaitedFor, Who, WokenBy,
+    Births, BlockedOn, Branch, ChargeKind, CheckedField, CowFaults, CpuRow, Crash, Creator, Dist,
+    Ended, Exec, Exit, Fork, ForkCost, Insight, KernelCounters, KernelSource, Kinds, MemorySource,
+    Mismatch, OffCpu, PreemptedBy, Process, ProcessMemory, Report, Spike, SpikeCause, SpikeWaker,
+    Spikes, SystemTotals, Thread, ThreadMemory, Totals, WaitedFor, Who, WokenBy,
 };
 
 fn root() -> &'static Path {
@@ -112,6 +113,7 @@ fn full() -> Report {
             run: Nanos(0),
             wait: Nanos(0),
         }),
+        memory: Some(ThreadMemory::default()),
         ..Thread::default()
     };
     let spike = Spike {
@@ -132,6 +134,7 @@ fn full() -> Report {
         cgroup: None,
     };
     let mut report = Report {
+        births: Some(births()),
         spikes: Some(Spikes {
             threshold: Nanos(1),
             count: 1,
@@ -167,10 +170,85 @@ fn full() -> Report {
     report.system.cpus.push(CpuRow::default());
     report.processes.push(Process {
         totals,
+        memory: Some(ProcessMemory {
+            source: MemorySource::Procfs,
+            rss_bytes: 1,
+            pss_bytes: None,
+            page_table_bytes: None,
+            peak_rss_bytes: None,
+        }),
         threads: vec![thread],
         ..Process::default()
     });
     report
+}
+
+fn births() -> Births {
+    let comm = Comm::default();
+    let exit = Exit {
+        at_ns: 0,
+        code: 0,
+        signal: 0,
+    };
+    Births {
+        forks: vec![Fork {
+            at_ns: 0,
+            kind: BirthKind::Fork,
+            flags: None,
+            parent: Creator::default(),
+            child_pid: 1,
+            child_tid: 1,
+            child_comm: comm,
+            syscall: None,
+            fork_to_run: None,
+            wake: None,
+            wait: None,
+            cross_cpu: None,
+            fork_to_exec: None,
+            parent_rss_bytes: None,
+            parent_page_table_bytes: None,
+            parent_mappings: None,
+            cow_faults: Some(CowFaults::default()),
+            lifetime: None,
+            exit: Some(exit),
+        }],
+        execs: vec![Exec {
+            at_ns: 0,
+            pid: 1,
+            tid: 1,
+            comm_before: comm,
+            comm_after: comm,
+            syscall: None,
+        }],
+        exits: vec![Ended {
+            at_ns: 0,
+            pid: 1,
+            tid: 1,
+            comm,
+            code: 0,
+            signal: 0,
+            reaped_after: None,
+            teardown: None,
+        }],
+        costs: vec![ForkCost {
+            kind: BirthKind::Fork,
+            comm,
+            count: 1,
+            syscall: Some(Dist::default()),
+            first_run: Some(Dist::default()),
+            per_gib: None,
+        }],
+        crashes: vec![Crash {
+            at_ns: 0,
+            pid: 1,
+            comm,
+            signal: 11,
+            core_dumped: false,
+            threads: 1,
+        }],
+        tree: vec![Branch::default(), Branch::default()],
+        ..Births::default()
+    }
 }
 
 fn printed_as(format: Format, report: &Report) -> String {
@@ -238,6 +316,23 @@ fn every_column_is_in_the_readme_and_no_other() {
     assert_eq!(defined(section(&page("README.md"), "Columns")), printed);
     // The table refers to the section by this name.
     assert!(text.contains("README.md, \"Columns\""));
+}
+
+/// The tables below that of the threads, each with a section of its own.
+#[test]
+fn every_column_of_births_and_memory_is_in_the_readme_and_no_other() {
+    let text = printed_as(Format::Table, &full());
+    let readme = page("README.md");
+    let defined = defined(section(&readme, "Births, crashes, processes, memory"));
+    let mut printed = BTreeSet::new();
+    for first in ["BIRTHS BY", "PROCESSES", "MEMORY"] {
+        let titles = text.lines().find_map(|line| line.strip_prefix(first));
+        let titles = titles.unwrap_or_else(|| panic!("no table {first}"));
+        printed.insert(first.to_owned());
+        let titles = titles.replace("PER GiB", "PER_GiB");
+        printed.extend(titles.split_whitespace().map(|title| title.replace('_', " ")));
+    }
+    assert_eq!(defined, printed);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use super::{MS, comm, dist, process, thread, valid};
 use crate::model::{BirthKind, Comm, Nanos};
 use crate::report::{
-    Births, Branch, BranchCosts, CowFaults, Crash, Creator, Ended, Exec, Exit, Fork, ForkCost,
-    MemorySource, Model, PerGib, Process, ProcessMemory, Report, Thread, ThreadMemory,
+    Births, Branch, BranchCosts, CowFaults, Crash, Creator, Dist, DistValues, Ended, Exec, Exit,
+    Fork, ForkCost, MemorySource, Model, PerGib, Process, ProcessMemory, Report, Thread,
+    ThreadMemory,
 };
 
 const US: u64 = 1_000;
@@ -148,7 +149,7 @@ pub fn births() -> Births {
     add_up(&mut tree);
     Births {
         syscalls: true,
-        forks_total: 11,
+        forks_total: 16,
         execs_total: 2,
         exits_total: 10,
         forks: forks(),
@@ -174,9 +175,9 @@ pub fn births() -> Births {
                 ..cost(
                     BirthKind::Fork,
                     "redis-server",
-                    1,
+                    6,
                     Some(12_400 * US),
-                    95 * US,
+                    570 * US,
                 )
             },
             cost(BirthKind::Vfork, "make", 4, Some(3_400 * US), 160 * US),
@@ -329,13 +330,34 @@ pub fn cost(
     syscall: Option<u64>,
     first_run: u64,
 ) -> ForkCost {
+    let dist = |sum| match count {
+        1 => one(Nanos(sum)),
+        _ => dist(count, Nanos(sum)),
+    };
     ForkCost {
         kind,
         comm: Comm::from(comm),
         count,
-        syscall: syscall.map(|sum| dist(count, Nanos(sum))),
-        first_run: Some(dist(count, Nanos(first_run))),
+        syscall: syscall.map(dist),
+        first_run: Some(dist(first_run)),
         per_gib: None,
+    }
+}
+
+fn one(length: Nanos) -> Dist {
+    Dist {
+        count: 1,
+        clipped: 0,
+        sum: length,
+        values: Some(DistValues {
+            min: length,
+            p50: length,
+            p90: length,
+            p99: length,
+            p999: length,
+            max: length,
+            max_at: Nanos(4_321_000_000),
+        }),
     }
 }
 

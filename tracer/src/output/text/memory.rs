@@ -18,9 +18,11 @@ const COLUMNS: [Column; 8] = [
     column("TABLES", 2),
     column("KSTACKS", 3),
     column("USTACKS", 3),
-    column("KS/THR", 5),
+    column("KS/THR", 6),
     column("US/THR", 5),
 ];
+
+const WITHOUT_STACKS: usize = 4;
 
 pub fn write(report: &Report, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
     let mut known: Vec<(&Process, &ProcessMemory)> = report
@@ -41,7 +43,16 @@ pub fn write(report: &Report, style: &Style, out: &mut dyn io::Write) -> io::Res
         .iter()
         .map(|(process, memory)| row(process, memory))
         .collect();
-    grid::write("MEMORY", NAME, &COLUMNS, &rows, style, out)?;
+    let measured = |thread: &Thread| thread.memory.is_some();
+    let stacks = known
+        .iter()
+        .any(|(process, _)| process.threads.iter().any(measured));
+    let columns = if stacks {
+        &COLUMNS[..]
+    } else {
+        &COLUMNS[..WITHOUT_STACKS]
+    };
+    grid::write("MEMORY", NAME, columns, &rows, style, out)?;
     let rest = known.len() - shown;
     if rest > 0 {
         writeln!(out, "... and {rest} more: --format json")?;

@@ -284,15 +284,16 @@ mod tests {
             (0, "cron", 1),
         ]);
         assert_eq!(
-            drawn(&tree, 46)[..7],
+            drawn(&tree, 80),
             [
-                "PROCESSES          THREADS     RUN CREATION",
-                "make 100                 5    5 ns  1.00 ms",
-                "├─sh 101                 3    3 ns   600 us",
-                "│ └─cc 102               2    2 ns   400 us",
-                "│   └─as 103             1    1 ns   200 us",
-                "└─ld 104                 1    1 ns   200 us",
-                "cron 105                 1    1 ns   200 us",
+                "PROCESSES    PROCS THREADS  RUN WAIT BIRTHS CREATION",
+                "make 100         5       5 5 ns    0      5  1.00 ms",
+                "├─sh 101         3       3 3 ns    0      3   600 us",
+                "│ └─cc 102       2       2 2 ns    0      2   400 us",
+                "│   └─as 103     1       1 1 ns    0      1   200 us",
+                "└─ld 104         1       1 1 ns    0      1   200 us",
+                "cron 105         1       1 1 ns    0      1   200 us",
+                "Each with all its descendants.",
             ]
         );
     }
@@ -332,7 +333,7 @@ mod tests {
                 .map(|(name, n)| (1, name.as_str(), n)),
         );
         let lines = drawn(&grown(&branches), 80);
-        assert_eq!(lines.len(), 1 + LINES + 1, "{lines:#?}");
+        assert_eq!(lines.len(), 1 + LINES + 2, "{lines:#?}");
         for (name, shown) in [("job-99 ", true), ("job-76 ", true), ("job-75 ", false)] {
             assert_eq!(
                 lines.iter().any(|line| line.contains(name)),
@@ -340,8 +341,10 @@ mod tests {
                 "{name}"
             );
         }
-        let last = lines.last().expect("a note");
-        assert!(last.ends_with(" 76 processes, of the deepest and smallest, are not shown."));
+        assert_eq!(
+            lines[lines.len() - 2..].join(" "),
+            "Each with all its descendants. 76 processes, of the deepest and smallest, are not shown."
+        );
         // One more line says as much as a note that one is missing.
         let lines = drawn(&grown(&branches[..26]), 80);
         assert_eq!(lines.len(), 1 + 26 + 1, "{lines:#?}");
@@ -364,7 +367,7 @@ mod tests {
         let shown = lines.iter().filter(|line| line.contains("chain")).count();
         assert!((5..LINES).contains(&shown), "{shown}");
         let note = format!(" {} processes,", 10_000 - shown);
-        assert!(lines.last().expect("a note").contains(&note), "{lines:#?}");
+        assert!(lines.concat().contains(&note), "{lines:#?}");
     }
 
     proptest! {
