@@ -97,9 +97,15 @@ fn show(probe: Probe, at_ns: u64, cow: Cow) {
         return;
     }
     if let Some(counters) = counters(probe) {
-        tell(counters, at_ns, probe, kind::COW, |record: &mut record::Cow| {
-            record.cow = cow;
-            0
-        });
+        tell(
+            counters,
+            at_ns,
+            probe,
+            kind::COW,
+            |record: &mut record::Cow| {
+                record.cow = cow;
+                0
+            },
+        );
     }
 }

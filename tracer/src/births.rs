@@ -222,7 +222,9 @@ impl Births {
             } => self.copied(*pid, *child, *since, *faults),
             What::Teardown { task, .. } => {
                 let slot = engine.tasks().slot(*task);
-                let tid = slot.and_then(|slot| engine.tasks().get(slot)).map(|who| who.tid);
+                let tid = slot
+                    .and_then(|slot| engine.tasks().get(slot))
+                    .map(|who| who.tid);
                 if let Some(row) = tid.and_then(|tid| self.exits.get_mut(tid)) {
                     row.torn_down.get_or_insert(at);
                 }
@@ -340,7 +342,11 @@ impl Births {
         };
         let before = self.renamed.remove(&slot).unwrap_or(after);
         self.crashes.survived(who.process);
-        if let Some(row) = self.born.get(&slot).and_then(|&tid| self.forks.get_mut(tid)) {
+        if let Some(row) = self
+            .born
+            .get(&slot)
+            .and_then(|&tid| self.forks.get_mut(tid))
+        {
             row.exec_at.get_or_insert(at);
         }
         if self.covers(at) && selection.contains(slot) {

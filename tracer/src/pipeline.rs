@@ -289,8 +289,7 @@ impl Pipeline {
             None => with_spikes(engine, event, window, detector),
         }
         self.selection.observe(event, self.engine.tasks());
-        self.births
-            .observe(event, &self.engine, &self.selection);
+        self.births.observe(event, &self.engine, &self.selection);
         while let Some(run) = self.engine.take_first_run() {
             self.births.ran(run);
         }

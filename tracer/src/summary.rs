@@ -18,8 +18,7 @@ use crate::{
     model::{CheckSource, Comm, Cpu, Nanos, Slot, Timestamp},
     report::{
         Covered, CpuRow, Dist, EndReason, Exit, Hole, MemorySource, Mismatch, Model, Process,
-        ProcessMemory, Quality, Report,
-        System, SystemTotals, Target, Thread, Verdict, Window,
+        ProcessMemory, Quality, Report, System, SystemTotals, Target, Thread, Verdict, Window,
     },
     target::Selection,
 };
@@ -171,7 +170,9 @@ impl Summary<'_> {
     /// What an ended process had in memory when it called exit.
     fn left_behind(&self, process: &tasks::Process) -> Option<ProcessMemory> {
         let facts = self.engine.facts();
-        let left = process.left.filter(|_| process.has_ended() && facts.narrow)?;
+        let left = process
+            .left
+            .filter(|_| process.has_ended() && facts.narrow)?;
         let bytes = |pages: u64| pages.saturating_mul(facts.page_bytes);
         Some(ProcessMemory {
             source: MemorySource::Exit,

@@ -15,18 +15,23 @@ use crate::{emit::emit, settings::has, task::Task};
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent = Task::new(ctx.arg(0));
     let child = Task::new(ctx.arg(1));
-    emit(Probe::Fork, kind::FORK, parent.tid(), |record: &mut Fork| {
-        parent.write_key(&mut record.parent);
-        child.write_key(&mut record.child);
-        record.parent_tid = parent.tid();
-        record.child_tid = child.tid();
-        let memory = parent.address_space();
-        let known = has(feature::MEMORY) && memory.exists();
-        record.rss_pages = if known { memory.resident() } else { 0 };
-        record.page_table_bytes = if known { memory.page_table_bytes() } else { 0 };
-        record.mappings = if known { memory.mappings() } else { 0 };
-        record.reserved = 0;
-        if known { memory_flags::MEMORY } else { 0 }
-    });
+    emit(
+        Probe::Fork,
+        kind::FORK,
+        parent.tid(),
+        |record: &mut Fork| {
+            parent.write_key(&mut record.parent);
+            child.write_key(&mut record.child);
+            record.parent_tid = parent.tid();
+            record.child_tid = child.tid();
+            let memory = parent.address_space();
+            let known = has(feature::MEMORY) && memory.exists();
+            record.rss_pages = if known { memory.resident() } else { 0 };
+            record.page_table_bytes = if known { memory.page_table_bytes() } else { 0 };
+            record.mappings = if known { memory.mappings() } else { 0 };
+            record.reserved = 0;
+            if known { memory_flags::MEMORY } else { 0 }
+        },
+    );
     0
 }

@@ -126,7 +126,10 @@ mod tests {
         let mut noise = [3.0, -3.0].into_iter().cycle();
         for step in 0..40 {
             let gib = f64::from(step) / 10.0;
-            line.add(gib, 50_000.0 + 2_000_000.0 * gib + noise.next().unwrap_or(0.0));
+            line.add(
+                gib,
+                50_000.0 + 2_000_000.0 * gib + noise.next().unwrap_or(0.0),
+            );
         }
         let found = line.slope().expect("forty points over four GiB");
         assert!((found.ns - 2_000_000.0).abs() < 2.0, "{found:?}");
@@ -159,6 +162,9 @@ mod tests {
         assert_eq!(rows.len(), NAMES + 1);
         let rest = rows.iter().find(|row| row.comm == Comm::default());
         assert_eq!(rest.map(|row| row.count), Some(NAMES as u64));
-        assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 2 * NAMES as u64);
+        assert_eq!(
+            rows.iter().map(|row| row.count).sum::<u64>(),
+            2 * NAMES as u64
+        );
     }
 }

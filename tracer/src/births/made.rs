@@ -4,11 +4,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::{
-    engine::tasks::ProcessId,
-    model::Nanos,
-    report::Folded,
-};
+use crate::{engine::tasks::ProcessId, model::Nanos, report::Folded};
 
 /// What one process did itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -30,8 +30,18 @@ impl Births {
                 .into_iter()
                 .map(|row| self.fork(row, engine))
                 .collect(),
-            execs: self.execs.all().into_iter().map(|row| self.exec(row)).collect(),
-            exits: self.exits.all().into_iter().map(|row| self.ended(row)).collect(),
+            execs: self
+                .execs
+                .all()
+                .into_iter()
+                .map(|row| self.exec(row))
+                .collect(),
+            exits: self
+                .exits
+                .all()
+                .into_iter()
+                .map(|row| self.ended(row))
+                .collect(),
             costs: self.costs.report(self.from, self.calls),
             crashes: crashes
                 .into_iter()
@@ -125,8 +135,10 @@ impl Births {
     }
 
     fn tree(&self, engine: &Engine, rows: &[(ProcessId, Process)]) -> Vec<Branch> {
-        let places: FxHashMap<ProcessId, usize> =
-            (0..).zip(rows).map(|(place, (id, _))| (*id, place)).collect();
+        let places: FxHashMap<ProcessId, usize> = (0..)
+            .zip(rows)
+            .map(|(place, (id, _))| (*id, place))
+            .collect();
         let nodes = rows.iter().map(|(id, process)| {
             let parent = engine.tasks().parent(*id);
             Node {

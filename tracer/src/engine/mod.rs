@@ -135,10 +135,7 @@ impl Engine {
             What::Newtask { child, .. } if !child.watched => {}
             What::Newtask { child, .. } => self.on_newtask(at, child, sink),
             // What births and ends cost is nothing that a thread does.
-            What::Fork { .. }
-            | What::Called { .. }
-            | What::Cow { .. }
-            | What::Teardown { .. } => {}
+            What::Fork { .. } | What::Called { .. } | What::Cow { .. } | What::Teardown { .. } => {}
             What::Moved {
                 task,
                 whole_process,
