@@ -7,6 +7,7 @@ mod costs;
 mod crashes;
 mod kept;
 mod made;
+mod rows;
 mod shown;
 mod tree;
 
@@ -17,17 +18,15 @@ use crate::{
         Engine, Facts, FirstRun,
         tasks::{Identity, ProcessId},
     },
-    model::{
-        Birth, BirthKind, Call, Comm, Cpu, Event, Key, Memory, Nanos, Slot, ThreadInfo, Timestamp,
-        What,
-    },
+    model::{Birth, BirthKind, Call, Comm, Cpu, Event, Key, Slot, ThreadInfo, Timestamp, What},
     report::{self, Folded},
     target::Selection,
 };
 use costs::Costs;
 use crashes::Crashes;
-use kept::{Kept, Row};
+use kept::Kept;
 use made::Made;
+use rows::{ExecRow, ExitRow, ForkRow};
 
 /// Children that are known by another pid.
 const MANY: usize = 100_000;
@@ -53,91 +52,6 @@ pub struct Births {
     costs: Costs,
     crashes: Crashes,
     made: Made,
-}
-
-#[derive(Clone, Debug)]
-struct ForkRow {
-    at: Timestamp,
-    /// Until it is known: `None`.
-    kind: Option<BirthKind>,
-    birth: Birth,
-    parent: report::Creator,
-    /// Valid as long as that lives.
-    parent_process: Option<ProcessId>,
-    parent_cpu: Cpu,
-    child: Key,
-    child_pid: u32,
-    child_tid: u32,
-    child_comm: Comm,
-    /// As long as the thread is not folded.
-    slot: Option<Slot>,
-    syscall: Option<Nanos>,
-    queued: Option<Timestamp>,
-    ran: Option<(Timestamp, Cpu)>,
-    exec_at: Option<Timestamp>,
-    memory: Option<Memory>,
-    cow: report::CowFaults,
-    died: Option<Timestamp>,
-    exit: Option<(Timestamp, u32)>,
-}
-
-impl Row for ForkRow {
-    fn cost(&self) -> Nanos {
-        self.syscall
-            .or_else(|| Some(self.ran?.0.since(self.at)))
-            .unwrap_or_default()
-    }
-
-    fn at(&self) -> Timestamp {
-        self.at
-    }
-}
-
-#[derive(Clone, Debug)]
-struct ExecRow {
-    at: Timestamp,
-    pid: u32,
-    tid: u32,
-    before: Comm,
-    after: Comm,
-    syscall: Option<Nanos>,
-}
-
-impl Row for ExecRow {
-    fn cost(&self) -> Nanos {
-        self.syscall.unwrap_or_default()
-    }
-
-    fn at(&self) -> Timestamp {
-        self.at
-    }
-}
-
-#[derive(Clone, Debug)]
-struct ExitRow {
-    at: Timestamp,
-    pid: u32,
-    tid: u32,
-    comm: Comm,
-    status: u32,
-    process: ProcessId,
-    reaped: Option<Timestamp>,
-    torn_down: Option<Timestamp>,
-}
-
-impl Row for ExitRow {
-    /// Who was killed is worth more than who went.
-    fn cost(&self) -> Nanos {
-        if self.status & 0x7f != 0 {
-            return Nanos(u64::MAX);
-        }
-        let last = self.reaped.max(self.torn_down);
-        last.map_or(Nanos::ZERO, |last| last.since(self.at))
-    }
-
-    fn at(&self) -> Timestamp {
-        self.at
-    }
 }
 
 impl Births {
@@ -506,11 +420,6 @@ impl Births {
     }
 }
 
-impl ForkRow {
-    /// What became of it.
-    fn remember(&mut self, who: &Identity) {
-        self.child_comm = who.comm;
-        self.died = who.died_at;
-        self.exit = who.exit.map(|exit| (exit.at, exit.status));
-    }
-}
+#[cfg(test)]
+#[path = "births_tests.rs"]
+mod tests;

@@ -1,11 +1,14 @@
 //! Every record kind from the bytes of its struct to its event; bytes that mean nothing.
 
 use proptest::prelude::*;
-use tracer_common::record::{self, *};
+use tracer_common::{
+    counters,
+    record::{self, *},
+};
 
 use super::*;
 use crate::engine::tests::bytes::{Bytes, bytes_of};
-use crate::model;
+use crate::model::{self, Call, Memory};
 
 fn header<T>(kind: u16, flags: u16) -> Header {
     Header {
@@ -261,16 +264,88 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
     );
     assert_eq!(
         decoded(&Fork {
-            header: header::<Fork>(kind::FORK, 0),
+            header: header::<Fork>(kind::FORK, memory_flags::MEMORY),
             parent: 1,
             child: 2,
             parent_tid: 3,
             child_tid: 4,
+            rss_pages: 5,
+            page_table_bytes: 6,
+            mappings: 7,
+            reserved: 0,
         }),
         What::Fork {
             child: Key(2),
             child_tid: 4,
-            parent_tid: 3
+            parent_tid: 3,
+            memory: Some(Memory {
+                resident_pages: 5,
+                page_table_bytes: 6,
+                mappings: 7,
+                peak_pages: 0
+            })
+        }
+    );
+    let called = |flags| {
+        decoded(&Called {
+            header: header::<Called>(kind::CALLED, flags),
+            task: 1,
+            tid: 2,
+            pid: 3,
+            entered_ns: 4,
+            child: 5,
+            child_tid: 6,
+            reserved: 0,
+        })
+    };
+    for (flags, call) in [
+        (
+            call::CREATE,
+            Call::Create {
+                entered: Timestamp(4),
+                child: Key(5),
+                child_tid: 6,
+                pid: 3,
+            },
+        ),
+        (
+            call::EXEC,
+            Call::Exec {
+                entered: Timestamp(4),
+            },
+        ),
+        (call::WAIT, Call::Wait { pid: 3 }),
+    ] {
+        let task = Key(1);
+        assert_eq!(called(flags), What::Called { task, tid: 2, call });
+    }
+    assert_eq!(
+        decoded(&record::Cow {
+            header: header::<record::Cow>(kind::COW, 0),
+            cow: counters::Cow {
+                pid: 1,
+                child: 2,
+                since_ns: 3,
+                faults: 4
+            },
+        }),
+        What::Cow {
+            pid: 1,
+            child: 2,
+            since: Timestamp(3),
+            faults: 4
+        }
+    );
+    assert_eq!(
+        decoded(&Teardown {
+            header: header::<Teardown>(kind::TEARDOWN, 0),
+            task: 1,
+            tid: 2,
+            reserved: 0,
+        }),
+        What::Teardown {
+            task: Key(1),
+            tid: 2
         }
     );
     assert_eq!(
@@ -304,7 +379,7 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
     );
     assert_eq!(
         decoded(&Exit {
-            header: header::<Exit>(kind::EXIT, 0),
+            header: header::<Exit>(kind::EXIT, memory_flags::MEMORY | memory_flags::GROUP_KNOWN),
             task: 1,
             tid: 2,
             exit_code: 0x0309,
@@ -313,6 +388,9 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
             rt_priority: 50,
             reserved: 0,
             comm,
+            rss_pages: 7,
+            peak_pages: 8,
+            page_table_bytes: 9,
         }),
         What::Exit {
             task: Key(1),
@@ -324,6 +402,13 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
                 rt_priority: 50
             },
             comm: Comm(comm),
+            memory: Some(Memory {
+                resident_pages: 7,
+                peak_pages: 8,
+                page_table_bytes: 9,
+                mappings: 0
+            }),
+            last: Some(false),
         }
     );
     assert_eq!(

@@ -77,6 +77,7 @@ fn record(watched: Option<u32>, start: impl FnOnce() -> Vec<Loaded>) -> (Recorde
         buffer: 16 << 20,
         cgroups: None,
         narrow: watched.map(|_| Narrow { children: false }),
+        forks: false,
         resched: true,
         calibrate: false,
         statistics: false,

@@ -3,8 +3,9 @@
 use rustc_hash::FxHashMap;
 
 use super::{
-    Births, ExecRow, ExitRow, ForkRow,
+    Births,
     made::{Below, Deeds},
+    rows::{ExecRow, ExitRow, ForkRow},
     tree::{self, Node},
 };
 use crate::{

@@ -152,6 +152,11 @@ async fn observe(
         },
     )
     .map_err(Failure::from)?;
+    if options.forks && !session.facts().calls {
+        tell(
+            "warning: --forks: this kernel does not tell system calls; what they cost is n/a (see tracer doctor)",
+        );
+    }
     let can_end = asked.can_end() && command.is_none();
     let interval = interval(options);
     let settings = Settings {

@@ -10,6 +10,7 @@ pub mod fields;
 pub mod host;
 mod interrupts;
 mod layout;
+mod load;
 pub mod preflight;
 mod probes;
 pub mod procfs;

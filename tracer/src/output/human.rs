@@ -36,6 +36,28 @@ pub fn part(part: Nanos, whole: Nanos) -> Option<String> {
         .then_some(text)
 }
 
+/// `24.8 ms ± 0.3`: a length and its error in the unit and with the digits of the larger. `None`: no number.
+pub fn with_error(ns: f64, error: f64) -> Option<String> {
+    let larger = ns.abs().max(error.abs());
+    let (unit, name) = match larger {
+        _ if !ns.is_finite() || !error.is_finite() => return None,
+        l if l < 999.5 => (1.0, "ns"),
+        l if l < 999.5e3 => (1e3, "us"),
+        l if l < 999.5e6 => (1e6, "ms"),
+        _ => (1e9, "s"),
+    };
+    let digits = match larger / unit {
+        l if l < 9.995 => 2,
+        l if l < 99.95 => 1,
+        _ => 0,
+    };
+    Some(format!(
+        "{:.digits$} {name} ± {:.digits$}",
+        ns / unit,
+        error / unit
+    ))
+}
+
 /// As people write it in an option: `5 ms`, `1.5 s`.
 pub fn round_duration(nanos: Nanos) -> String {
     let shown = duration(nanos);
@@ -183,6 +205,31 @@ mod tests {
         assert_eq!(
             of(130_000_000_000, &[99_000_000_000, 1_000_000]),
             ["99.0 s", "-"]
+        );
+    }
+
+    #[test]
+    fn an_error_looks_like_its_value() {
+        let shown = [
+            (6_100_000.0, 210_000.0),
+            (24_800_000.0, 310_000.0),
+            (120.0, 4.0),
+            // Nothing is known of it.
+            (12_000.0, 8_000_000.0),
+            (-300_000.0, 400_000.0),
+            (f64::NAN, 1.0),
+        ]
+        .map(|(ns, error)| with_error(ns, error).unwrap_or("-".into()));
+        assert_eq!(
+            shown,
+            [
+                "6.10 ms ± 0.21",
+                "24.8 ms ± 0.3",
+                "120 ns ± 4",
+                "0.01 ms ± 8.00",
+                "-300 us ± 400",
+                "-"
+            ]
         );
     }
 

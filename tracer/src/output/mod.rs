@@ -10,6 +10,7 @@ mod ndjson;
 #[cfg(test)]
 mod sample;
 mod sentence;
+mod signals;
 mod syscalls;
 mod text;
 mod words;

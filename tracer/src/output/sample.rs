@@ -8,8 +8,10 @@ use crate::report::{
     Report, System, SystemTotals, Target, Thread, Totals, Verdict, WaitedFor, Window,
 };
 
+pub mod births;
 mod waits;
 
+pub use births::{forking, storm, without_forks};
 pub use waits::{preempted_spike, who};
 
 const MS: u64 = 1_000_000;
@@ -284,13 +286,17 @@ pub fn with_names(names: &[&[u8]]) -> Report {
         }
         row
     });
-    let mut hostile = process(100, threads.collect());
+    let mut hostile = births::with_memory(process(100, threads.collect()), 64);
     hostile.cmdline = Some("evil \u{1b}]0;title\u{7} \u{202e}gnp".into());
     hostile.cgroup = Some("/evil\n/\u{9b}2J".into());
     let mut report = Report {
         processes: vec![hostile],
+        births: Some(births::births()),
         ..valid()
     };
+    if let Some(births) = &mut report.births {
+        births::rename(births, names);
+    }
     let bad = comm(names[0]);
     for spike in report
         .spikes

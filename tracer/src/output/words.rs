@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::model::{OffState, WaitCause, WakerKind};
+use crate::model::{BirthKind, OffState, WaitCause, WakerKind};
 use crate::report::{
-    ChargeKind, CheckedField, EndReason, KernelSource, KnownError, Model, Verdict,
+    ChargeKind, CheckedField, EndReason, KernelSource, KnownError, MemorySource, Model, Verdict,
 };
 
 pub fn verdict(verdict: Verdict) -> &'static str {
@@ -102,6 +102,22 @@ pub fn wait_cause(cause: WaitCause) -> &'static str {
         WaitCause::Requeued => "requeued",
         WaitCause::Woken => "woken",
         WaitCause::New => "new",
+    }
+}
+
+pub fn birth(kind: BirthKind) -> &'static str {
+    match kind {
+        BirthKind::Fork => "fork",
+        BirthKind::Vfork => "vfork",
+        BirthKind::Thread => "thread",
+        BirthKind::Worker => "worker",
+    }
+}
+
+pub fn memory_source(source: MemorySource) -> &'static str {
+    match source {
+        MemorySource::Procfs => "procfs",
+        MemorySource::Exit => "exit",
     }
 }
 

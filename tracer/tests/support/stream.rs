@@ -201,8 +201,8 @@ impl Machine {
                 sched_yield: Some(24),
                 steal: true,
                 iowait: true,
-                interrupts: false,
-                narrow: false,
+                page_bytes: 4096,
+                ..Facts::default()
             },
             target: Target {
                 children: true,
@@ -212,6 +212,7 @@ impl Machine {
                 tick: Nanos(4_000_000),
             },
             max_threads,
+            max_forks: 10_000,
             intervals,
             slower: None,
         }

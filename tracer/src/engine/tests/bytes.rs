@@ -1,6 +1,9 @@
 //! Records as the bytes that the kernel programs write: every field in its place, nothing between.
 
-use tracer_common::{counters::CpuSwitches, record};
+use tracer_common::{
+    counters::{Cow, CpuSwitches},
+    record,
+};
 
 pub(crate) trait Bytes {
     fn put(&self, bytes: &mut Vec<u8>);
@@ -47,6 +50,17 @@ impl Bytes for [u8; 16] {
 
 numbers! { u16 u32 u64 }
 
+impl Bytes for Cow {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        [self.pid, self.child]
+            .iter()
+            .for_each(|number| number.put(bytes));
+        [self.since_ns, self.faults]
+            .iter()
+            .for_each(|number| number.put(bytes));
+    }
+}
+
 impl Bytes for CpuSwitches {
     fn put(&self, bytes: &mut Vec<u8>) {
         let counts = [
@@ -73,12 +87,15 @@ records! {
     Migrate { header, task, tid, to_cpu }
     Thread { header, task, tid, tgid, ppid, state, start_ns, nvcsw, nivcsw, run_delay_ns, sum_exec_ns, cgroup_id, clone_flags, parent, comm, policy, static_prio, rt_priority, cpu, syscall, parent_tid, steal_ns, clock_lag_ns, waking_ns }
     Cgroup { header, task, tid, whole_process, cgroup_id }
-    Fork { header, parent, child, parent_tid, child_tid }
+    Fork { header, parent, child, parent_tid, child_tid, rss_pages, page_table_bytes, mappings, reserved }
     Exec { header, task, tid, old_tid, comm }
-    Exit { header, task, tid, exit_code, policy, static_prio, rt_priority, reserved, comm }
+    Exit { header, task, tid, exit_code, policy, static_prio, rt_priority, reserved, comm, rss_pages, peak_pages, page_table_bytes }
     Rename { header, task, tid, reserved, comm }
     Left { header, tid, tgid, comm, priority, next_tid, steal_ns, irq_ns, softirq_ns }
     Name { header, tid, tgid, comm, priority, reserved }
     Lost { header, probe, reserved, total }
     CpuSwitches { header, counted }
+    Called { header, task, tid, pid, entered_ns, child, child_tid, reserved }
+    Cow { header, cow }
+    Teardown { header, task, tid, reserved }
 }

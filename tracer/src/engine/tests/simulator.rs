@@ -436,6 +436,7 @@ pub fn settings(toy: &Toy) -> Settings {
             tick: Nanos(4_000_000),
         },
         max_threads: 10_000,
+        max_forks: 10_000,
         intervals: false,
         slower: None,
     }

@@ -84,7 +84,8 @@ impl Toy {
             steal: true,
             iowait: true,
             interrupts: false,
-            narrow: false,
+            page_bytes: 4096,
+            ..Facts::default()
         }
     }
 

@@ -40,6 +40,57 @@ const FEATURES: &[(&str, u64, &str, &str)] = &[
         "a throttled thread looks preempted by whoever ran next",
         "Linux 6.18 or newer",
     ),
+    (
+        "memory of processes",
+        feature::MEMORY,
+        "what a parent has in memory when it forks, and how the cost of a fork grows with it",
+        "a kernel built with CONFIG_MMU=y, its mm_struct as in Linux 5.10 to 6.18",
+    ),
+    (
+        "memory at exit",
+        feature::GROUP_DEAD,
+        "what an ended process had in memory; teardown_ns: how long it took to give that back",
+        "Linux 6.16 or newer (sched_process_exit comes before the memory is given back)",
+    ),
+];
+
+/// Tracepoints, what is lost without each, remedy.
+const TRACEPOINTS: &[(&str, &str, &str)] = &[
+    (
+        "sched_entry_tp",
+        "the cost of a switch in place cannot be measured",
+        "Linux 6.16 or newer",
+    ),
+    (
+        "sched_exit_tp",
+        "the cost of a switch in place cannot be measured",
+        "Linux 6.16 or newer",
+    ),
+    (
+        "sched_set_need_resched_tp",
+        "resched_delay: how long a thread still ran after the kernel decided that it is to go",
+        "Linux 6.16 or newer",
+    ),
+    (
+        "sys_enter",
+        "--forks: what fork, clone and exec cost whoever calls them",
+        "boot a kernel built with CONFIG_HAVE_SYSCALL_TRACEPOINTS=y",
+    ),
+    (
+        "sys_exit",
+        "--forks: the same, and how long zombies stay",
+        "boot a kernel built with CONFIG_HAVE_SYSCALL_TRACEPOINTS=y",
+    ),
+    (
+        "page_fault_user",
+        "--forks: copy-on-write faults after a fork",
+        "an x86-64 kernel",
+    ),
+    (
+        "exit_mmap",
+        "--forks: teardown_ns, how long it takes to give an address space back",
+        "Linux 6.1 or newer",
+    ),
 ];
 
 pub fn requirements(facts: &Facts, btf: Option<&Btf>) -> Vec<Requirement> {
@@ -62,21 +113,8 @@ pub fn requirements(facts: &Facts, btf: Option<&Btf>) -> Vec<Requirement> {
     list.push(interrupts(facts));
     list.extend(vectors(facts));
     list.push(cgroups(facts));
-    for (name, lost) in [
-        (
-            "sched_entry_tp",
-            "the cost of a switch in place cannot be measured",
-        ),
-        (
-            "sched_exit_tp",
-            "the cost of a switch in place cannot be measured",
-        ),
-        (
-            "sched_set_need_resched_tp",
-            "resched_delay: how long a thread still ran after the kernel decided that it is to go",
-        ),
-    ] {
-        let remedy = "Linux 6.16 or newer".to_owned();
+    for &(name, lost, remedy) in TRACEPOINTS {
+        let remedy = remedy.to_owned();
         list.push(Requirement {
             remedy,
             ..tracepoint(btf, name, false, lost)

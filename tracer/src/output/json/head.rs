@@ -168,6 +168,7 @@ pub struct Cost<'a> {
     collector_max_rss_bytes: u64,
     cpu_percent_of_one: Option<f64>,
     cpu_percent_of_machine: Option<f64>,
+    syscall_ns: Option<f64>,
 }
 
 pub fn cost(cost: &report::Cost) -> Cost<'_> {
@@ -179,6 +180,7 @@ pub fn cost(cost: &report::Cost) -> Cost<'_> {
         collector_max_rss_bytes: cost.collector_max_rss_bytes,
         cpu_percent_of_one: cost.cpu_percent_of_one,
         cpu_percent_of_machine: cost.cpu_percent_of_machine,
+        syscall_ns: cost.syscall_ns,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The report as JSON. The private structs here are the schema: a key that is `null` was not measured,
 //! a key that is absent was not asked for, or is not built yet.
 
+mod births;
 mod head;
 mod rows;
 mod safe;
@@ -73,6 +74,8 @@ struct Document<'a> {
     system: head::System,
     processes: Vec<rows::Process<'a>>,
     #[serde(flatten)]
+    births: Option<births::Births<'a>>,
+    #[serde(flatten)]
     spikes: Option<spikes::Spikes<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     insights: Option<Vec<spikes::Insight<'a>>>,
@@ -95,6 +98,7 @@ impl<'a> Document<'a> {
                 .iter()
                 .map(|process| rows::process(process, &host.arch))
                 .collect(),
+            births: report.births.as_ref().map(births::births),
             spikes: report.spikes.as_ref().map(spikes::spikes),
             insights: spikes::insights(report),
         }
@@ -122,6 +126,73 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_null() {
         insta::assert_snapshot!("json_not_measured", document(&sample::not_measured()));
+    }
+
+    #[test]
+    fn births_and_memory() {
+        let text = document(&sample::forking());
+        let report: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
+        let mut shown = serde_json::Map::new();
+        for key in [
+            "forks_measured",
+            "forks_total",
+            "execs_total",
+            "exits_total",
+            "forks",
+            "execs",
+            "exits",
+            "fork_costs",
+            "crashes",
+            "process_tree",
+        ] {
+            shown.insert(key.into(), report[key].clone());
+        }
+        let processes = report["processes"].as_array().expect("processes");
+        let memory = |rows: &[serde_json::Value]| -> Vec<serde_json::Value> {
+            rows.iter().map(|row| row["memory"].clone()).collect()
+        };
+        shown.insert("memory".into(), memory(processes).into());
+        let threads = processes[0]["threads"].as_array().expect("threads");
+        shown.insert("thread_memory".into(), memory(threads).into());
+        insta::assert_snapshot!(
+            "json_births",
+            serde_json::to_string_pretty(&shown).expect("JSON")
+        );
+        assert_eq!(report["cost"]["syscall_ns"], 87.4);
+    }
+
+    #[test]
+    fn what_only_system_calls_tell_is_null_without_them() {
+        let text = document(&sample::without_forks());
+        let report: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
+        assert_eq!(report["forks_measured"], false);
+        for (pointer, known) in [
+            ("/forks/0/syscall_ns", false),
+            ("/forks/3/cow_faults", false),
+            ("/forks/3/fork_to_run_ns", true),
+            ("/execs/0/syscall_ns", false),
+            ("/exits/1/reaped_after_ns", false),
+            ("/fork_costs/0/syscall", false),
+            ("/fork_costs/0/ns_per_gib", false),
+            ("/fork_costs/0/first_run", true),
+            ("/process_tree/0/own/creation_ns", false),
+            ("/process_tree/0/subtree/births", true),
+            ("/cost/syscall_ns", false),
+        ] {
+            let value = report.pointer(pointer).expect(pointer);
+            assert_eq!(!value.is_null(), known, "{pointer}: {value}");
+        }
+    }
+
+    #[test]
+    fn an_interval_has_no_births() {
+        let mut interval = sample::interval();
+        interval.births = None;
+        let report: serde_json::Value =
+            serde_json::from_str(&document(&interval)).expect("valid JSON");
+        for key in ["forks_measured", "forks", "fork_costs", "process_tree"] {
+            assert!(report.get(key).is_none(), "{key}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub struct Process<'a> {
     cgroup: Option<&'a str>,
     threads_max: u64,
     threads_total: u64,
+    memory: Option<ProcessMemory>,
     totals: Totals,
     folded: Folded,
     threads: Vec<Thread<'a>>,
@@ -35,6 +36,7 @@ pub fn process<'a>(process: &'a report::Process, arch: &str) -> Process<'a> {
         cgroup: process.cgroup.as_deref(),
         threads_max: process.threads_max,
         threads_total: process.threads_total,
+        memory: process.memory.as_ref().map(process_memory),
         totals: totals(&process.totals),
         folded: Folded {
             threads: process.folded.threads,
@@ -45,6 +47,38 @@ pub fn process<'a>(process: &'a report::Process, arch: &str) -> Process<'a> {
             .iter()
             .map(|row| thread(row, arch))
             .collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct ProcessMemory {
+    source: &'static str,
+    rss_bytes: u64,
+    pss_bytes: Option<u64>,
+    page_table_bytes: Option<u64>,
+    peak_rss_bytes: Option<u64>,
+}
+
+fn process_memory(memory: &report::ProcessMemory) -> ProcessMemory {
+    ProcessMemory {
+        source: words::memory_source(memory.source),
+        rss_bytes: memory.rss_bytes,
+        pss_bytes: memory.pss_bytes,
+        page_table_bytes: memory.page_table_bytes,
+        peak_rss_bytes: memory.peak_rss_bytes,
+    }
+}
+
+#[derive(Serialize)]
+struct ThreadMemory {
+    kernel_stack_bytes: Option<u64>,
+    user_stack_bytes: Option<u64>,
+}
+
+fn thread_memory(memory: &report::ThreadMemory) -> ThreadMemory {
+    ThreadMemory {
+        kernel_stack_bytes: memory.kernel_stack_bytes,
+        user_stack_bytes: memory.user_stack_bytes,
     }
 }
 
@@ -136,6 +170,7 @@ struct Thread<'a> {
     lost_switches: u64,
     covered: Covered,
     kernel: Option<Kernel>,
+    memory: Option<ThreadMemory>,
 }
 
 fn thread<'a>(thread: &'a report::Thread, arch: &str) -> Thread<'a> {
@@ -146,11 +181,7 @@ fn thread<'a>(thread: &'a report::Thread, arch: &str) -> Thread<'a> {
         own: thread.own,
         started_ns: thread.started_ns,
         born_in_window: thread.born_in_window,
-        exit: thread.exit.map(|exit| Exit {
-            at_ns: exit.at_ns,
-            code: exit.code,
-            signal: exit.signal,
-        }),
+        exit: thread.exit.map(exit),
         policy: words::policy(thread.priority.policy),
         nice: thread.priority.nice,
         rt_priority: thread.priority.rt_priority,
@@ -179,6 +210,7 @@ fn thread<'a>(thread: &'a report::Thread, arch: &str) -> Thread<'a> {
         lost_switches: thread.covered.lost_switches,
         covered: covered(thread),
         kernel: thread.kernel.as_ref().map(kernel),
+        memory: thread.memory.as_ref().map(thread_memory),
     }
 }
 
@@ -206,10 +238,18 @@ fn covered(thread: &report::Thread) -> Covered {
 }
 
 #[derive(Serialize)]
-struct Exit {
+pub struct Exit {
     at_ns: i64,
     code: u8,
     signal: u8,
+}
+
+pub fn exit(exit: report::Exit) -> Exit {
+    Exit {
+        at_ns: exit.at_ns,
+        code: exit.code,
+        signal: exit.signal,
+    }
 }
 
 #[derive(Serialize)]

@@ -210,8 +210,12 @@ fn cost(cost: &Cost) -> String {
         Some(ns) => format!("at {ns:.0} ns"),
         None => "at n/a".into(),
     };
+    let syscalls = match cost.syscall_ns {
+        Some(ns) => format!("; every system call of the machine takes {ns:.0} ns longer"),
+        None => String::new(),
+    };
     format!(
-        "{}{}collector {} CPU, {}; {} kernel events {each}",
+        "{}{}collector {} CPU, {}; {} kernel events {each}{syscalls}",
         percent(cost.cpu_percent_of_one, "one CPU"),
         percent(cost.cpu_percent_of_machine, "the machine"),
         human::duration(cost.collector_cpu),

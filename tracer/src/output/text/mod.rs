@@ -1,12 +1,16 @@
 //! The report for a person: what was traced and whether to trust it, then the rows, worst first.
 
+mod births;
 mod columns;
+mod grid;
 mod head;
 mod interval;
+mod memory;
 mod paint;
 mod rows;
 mod spikes;
 mod table;
+mod tree;
 mod waits;
 
 use std::io;
@@ -64,6 +68,12 @@ fn whole(host: &Host, report: &Report, style: &Style, out: &mut dyn io::Write) -
     if let Some(spikes) = &report.spikes {
         section(&|out| spikes::write(spikes, style, out))?;
     }
+    if let Some(births) = &report.births {
+        section(&|out| births::write(births, style, out))?;
+        section(&|out| births::write_crashes(births, style, out))?;
+        section(&|out| tree::write(&births.tree, style, out))?;
+    }
+    section(&|out| memory::write(report, style, out))?;
     section(&|out| spikes::write_insights(report, style, out))
 }
 
@@ -146,6 +156,45 @@ mod tests {
         insta::assert_snapshot!("text_interval", table(&sample::interval(), 80));
     }
 
+    /// What stands below the table of threads and their waits.
+    fn births(report: &Report, width: usize) -> String {
+        let text = table(report, width);
+        let at = text.find("BIRTHS BY").expect("the section");
+        text[at..].to_owned()
+    }
+
+    #[test]
+    fn births_at_80_columns() {
+        insta::assert_snapshot!("text_births_80", births(&sample::forking(), 80));
+    }
+
+    #[test]
+    fn births_at_140_columns() {
+        insta::assert_snapshot!("text_births_140", births(&sample::forking(), 140));
+    }
+
+    #[test]
+    fn births_without_their_system_calls() {
+        insta::assert_snapshot!("text_births_only", births(&sample::without_forks(), 80));
+    }
+
+    #[test]
+    fn of_very_many_births_the_weightiest_are_shown() {
+        insta::assert_snapshot!("text_births_storm", births(&sample::storm(), 80));
+    }
+
+    #[test]
+    fn what_watching_system_calls_costs_everybody_is_said() {
+        let cost = |report: &Report| table(report, 300).lines().nth(2).map(str::to_owned);
+        let told = cost(&sample::forking()).expect("a line");
+        assert!(
+            told.ends_with("; every system call of the machine takes 87 ns longer"),
+            "{told}"
+        );
+        let told = cost(&sample::without_forks()).expect("a line");
+        assert!(!told.contains("system call"), "{told}");
+    }
+
     #[test]
     fn colour_is_ours_alone() {
         let style = Style {
@@ -181,11 +230,13 @@ mod tests {
             sample::invalid(),
             sample::hostile(),
             sample::crowd(),
+            sample::not_measured(),
+            sample::interval(),
+            sample::forking(),
+            sample::without_forks(),
+            sample::storm(),
         ];
-        for report in reports
-            .iter()
-            .chain([&sample::not_measured(), &sample::interval()])
-        {
+        for report in &reports {
             for width in [60, 80, 81, 99, 120, 140, 200, 300] {
                 let text = render(
                     report,
