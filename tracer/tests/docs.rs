@@ -330,7 +330,11 @@ fn every_column_of_births_and_memory_is_in_the_readme_and_no_other() {
         let titles = titles.unwrap_or_else(|| panic!("no table {first}"));
         printed.insert(first.to_owned());
         let titles = titles.replace("PER GiB", "PER_GiB");
-        printed.extend(titles.split_whitespace().map(|title| title.replace('_', " ")));
+        printed.extend(
+            titles
+                .split_whitespace()
+                .map(|title| title.replace('_', " ")),
+        );
     }
     assert_eq!(defined, printed);
 }

@@ -8,6 +8,7 @@ mod ends;
 mod identity;
 mod ladder;
 mod load;
+mod memory;
 mod pingpong;
 mod planted;
 mod sched;
@@ -158,6 +159,11 @@ const WORKLOADS: &[Workload] = &[
         name: "crashes",
         about: "a process of COUNT threads that reads where it must not",
         run: ends::crashes,
+    },
+    Workload {
+        name: "stacks",
+        about: "COUNT threads that sleep, each with more of its stack in use",
+        run: memory::stacks,
     },
     // What the others run again.
     Workload {
