@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use super::{Deadline, WorkloadOptions, join, spawn};
+use super::{Deadline, WorkloadOptions, join, spawn, tell};
 
 /// What the process has in its heap beside its stacks.
 const HEAP: usize = 64 << 20;
@@ -29,7 +29,7 @@ pub fn stacks(options: &WorkloadOptions) -> anyhow::Result<()> {
         })?);
     }
     touched.wait();
-    println!("touched");
+    tell("touched\n")?;
     deadline.sleep(Duration::MAX);
     threads.into_iter().try_for_each(join)
 }
