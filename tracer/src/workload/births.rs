@@ -2,11 +2,12 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use super::{Deadline, LONG, WorkloadOptions, again, join, sched, spawn, wait};
+use super::{Deadline, LONG, WorkloadOptions, again, join, sched, spawn, tell, wait};
 use crate::kernel::raw::births::{clone3, fork, posix_spawn, vfork};
 
 const PROGRAM: &CStr = c"/bin/true";
@@ -48,6 +49,16 @@ pub fn in_a_row(options: &WorkloadOptions) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tells how many there were, and how many nanoseconds they took.
+pub fn forks(options: &WorkloadOptions) -> anyhow::Result<()> {
+    let count = options.count.unwrap_or(1_000);
+    let began = Instant::now();
+    for _ in 0..count {
+        reaped(fork(0))?;
+    }
+    tell(&format!("{count} {}\n", began.elapsed().as_nanos()))
 }
 
 fn reaped(child: io::Result<Pid>) -> anyhow::Result<()> {

@@ -151,6 +151,11 @@ const WORKLOADS: &[Workload] = &[
         run: births::in_a_row,
     },
     Workload {
+        name: "forks",
+        about: "COUNT forks in a row of children that end at once, and how long they took",
+        run: births::forks,
+    },
+    Workload {
         name: "ends",
         about: "children that are waited for late, or not at all for DURATION",
         run: ends::run,
