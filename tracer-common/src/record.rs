@@ -5,6 +5,10 @@
 //! (tid, start time) it costs one register. A key is free for another thread once its owner's last
 //! switch-out has passed; the births that reuse it are records of the same stream.
 
+mod lives;
+
+pub use lives::{Called, Cow, Exec, Exit, Fork, Stack, Teardown, call, memory_flags};
+
 /// Every record starts with this.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -277,64 +281,6 @@ pub struct Thread {
     pub waking_ns: u64,
 }
 
-/// Flags of [`Fork`] and [`Exit`].
-pub mod memory_flags {
-    /// What the address space holds was read.
-    pub const MEMORY: u16 = 1 << 0;
-    /// [`super::Exit`]: whether its process has ended with it is known ...
-    pub const GROUP_KNOWN: u16 = 1 << 1;
-    /// ... and it has.
-    pub const GROUP_DEAD: u16 = 1 << 2;
-}
-
-/// `sched_process_fork`: `task_newtask` without this one after it is a worker the kernel made.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fork {
-    pub header: Header,
-    pub parent: u64,
-    pub child: u64,
-    pub parent_tid: u32,
-    pub child_tid: u32,
-    /// Of the parent's address space, all three.
-    pub rss_pages: u64,
-    pub page_table_bytes: u64,
-    pub mappings: u32,
-    pub reserved: u32,
-}
-
-/// `sched_process_exec`. A thread that is not the leader takes over the leader's tid.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Exec {
-    pub header: Header,
-    pub task: u64,
-    pub tid: u32,
-    /// Its tid before; equal to `tid` when the leader itself called exec.
-    pub old_tid: u32,
-    pub comm: [u8; 16],
-}
-
-/// `sched_process_exit`: the thread is on its way out; its last switch-out follows.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Exit {
-    pub header: Header,
-    pub task: u64,
-    pub tid: u32,
-    /// As `wait4` encodes it: code << 8 | signal.
-    pub exit_code: u32,
-    pub policy: u32,
-    pub static_prio: u32,
-    pub rt_priority: u32,
-    pub reserved: u32,
-    pub comm: [u8; 16],
-    /// Of its address space, all three.
-    pub rss_pages: u64,
-    pub peak_pages: u64,
-    pub page_table_bytes: u64,
-}
-
 /// `task_rename`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -404,52 +350,6 @@ pub struct Name {
     pub reserved: u32,
 }
 
-/// What [`Called`] tells of, in its header's flags.
-pub mod call {
-    /// It has created `child`.
-    pub const CREATE: u16 = 0;
-    /// It runs another program.
-    pub const EXEC: u16 = 1;
-    /// It may have waited for a child that has ended.
-    pub const WAIT: u16 = 2;
-}
-
-/// A system call of `task` has returned at `header.at_ns`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Called {
-    pub header: Header,
-    pub task: u64,
-    pub tid: u32,
-    /// The pid of the child as its parent sees it, in its own namespace; of [`call::EXEC`]: 0.
-    pub pid: u32,
-    /// When it began; of [`call::WAIT`]: 0.
-    pub entered_ns: u64,
-    /// Of [`call::CREATE`] only, both.
-    pub child: u64,
-    pub child_tid: u32,
-    pub reserved: u32,
-}
-
-/// So many writes to shared pages there were since a fork: within [`crate::counters::COW_NS`], or until the next
-/// fork or exec. A later one of the same fork has the same number or a higher one.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cow {
-    pub header: Header,
-    pub cow: crate::counters::Cow,
-}
-
-/// `exit_mmap`: the address space of a thread that is on its way out, whose last user it was, is given back.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Teardown {
-    pub header: Header,
-    pub task: u64,
-    pub tid: u32,
-    pub reserved: u32,
-}
-
 /// The ring of `header.cpu` was full: records of one probe are missing before this point.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -478,15 +378,9 @@ const _: () = {
     assert!(size_of::<WakeupNew>() == 40);
     assert!(size_of::<Migrate>() == 32);
     assert!(size_of::<Thread>() == 168);
-    assert!(size_of::<Fork>() == 64);
-    assert!(size_of::<Exec>() == 48);
-    assert!(size_of::<Exit>() == 88);
     assert!(size_of::<Rename>() == 48);
     assert!(size_of::<Cgroup>() == 40);
     assert!(size_of::<Lost>() == 32);
     assert!(size_of::<Left>() == 72);
     assert!(size_of::<Name>() == 48);
-    assert!(size_of::<Called>() == 56);
-    assert!(size_of::<Cow>() == 40);
-    assert!(size_of::<Teardown>() == 32);
 };

@@ -41,6 +41,8 @@ pub mod feature {
     pub const GROUP_DEAD: u64 = 1 << 15;
     /// What an address space holds can be read.
     pub const MEMORY: u64 = 1 << 16;
+    /// The size of a thread's kernel stack is known (CONFIG_VMAP_STACK), and its stack pointer in user space.
+    pub const STACKS: u64 = 1 << 17;
 }
 
 /// Names of the other globals.
@@ -114,8 +116,11 @@ macro_rules! kernel_fields {
             CGROUP_KN: "cgroup" "kn" optional;
             KN_ID: "kernfs_node" "id" optional;
             PT_REGS_ORIG_AX: "pt_regs" "orig_ax" optional;
+            PT_REGS_SP: "pt_regs" "sp" optional;
             PT_REGS_DX: "pt_regs" "dx" optional;
             PT_REGS_R10: "pt_regs" "r10" optional;
+            TASK_STACK: "task_struct" "stack_vm_area" optional;
+            VM_PAGES: "vm_struct" "nr_pages" optional;
             MM_FILE_PAGES: "mm_struct" "rss_stat[0].count|rss_stat.count[0]" optional;
             MM_ANON_PAGES: "mm_struct" "rss_stat[1].count|rss_stat.count[1]" optional;
             MM_SHMEM_PAGES: "mm_struct" "rss_stat[3].count|rss_stat.count[3]" optional;

@@ -302,14 +302,39 @@ impl Task {
         if !has(feature::SYSCALL) || self.flags() & (PF_KTHREAD | PF_IO_WORKER) != 0 {
             return None;
         }
-        // SAFETY: a helper that takes any task.
-        let regs = unsafe { bpf_task_pt_regs(self.0.0.cast_mut().cast()) } as *const u8;
-        let number: u64 = Pointer(regs).read(&PT_REGS_ORIG_AX);
+        let number = self.registers().number();
         // Also refuses -1. Real numbers are far below; the x32 bit is above.
         if number > 0xffff {
             return None;
         }
         Some((number as u32, self.is_compat()))
+    }
+
+    /// As it came into the kernel last; only where `feature::SYSCALL` says so.
+    #[inline(always)]
+    fn registers(self) -> Registers {
+        // SAFETY: a helper that takes any task.
+        Registers::new(unsafe { bpf_task_pt_regs(self.0.0.cast_mut().cast()) } as *const u8)
+    }
+
+    /// 0: it has none, or that cannot be told.
+    #[inline(always)]
+    pub fn user_stack_pointer(self) -> u64 {
+        if has(feature::SYSCALL) && has(feature::STACKS) && !self.is_kernel_thread() {
+            self.registers().stack_pointer()
+        } else {
+            0
+        }
+    }
+
+    /// 0: not known.
+    #[inline(always)]
+    pub fn kernel_stack_pages(self) -> u32 {
+        if has(feature::STACKS) {
+            self.0.follow(&TASK_STACK).read(&VM_PAGES)
+        } else {
+            0
+        }
     }
 
     /// The flags of a `Thread` record that do not depend on when it is taken.
@@ -396,6 +421,11 @@ impl Registers {
     #[inline(always)]
     pub fn number(self) -> u64 {
         self.0.read(&PT_REGS_ORIG_AX)
+    }
+
+    #[inline(always)]
+    pub fn stack_pointer(self) -> u64 {
+        self.0.read(&PT_REGS_SP)
     }
 
     #[inline(always)]

@@ -25,15 +25,28 @@ const CHECKERS: [(&str, &str, &str); 2] = [
 
 /// What the tests run beside the tracer: the program, and the packages which have it, first choice
 /// first.
-const TEST_PROGRAMS: [(&str, &[&str]); 8] = [
+const TEST_PROGRAMS: [(&str, &[&str]); 14] = [
     ("perf", &["linux-perf", "linux-tools-generic"]),
     ("stress-ng", &["stress-ng"]),
     ("nginx", &["nginx-light", "nginx"]),
     ("wrk", &["wrk"]),
     ("python3", &["python3-minimal"]),
+    ("redis-server", &["redis-server"]),
+    ("redis-benchmark", &["redis-tools"]),
+    ("gcc", &["gcc"]),
+    ("make", &["make"]),
+    ("strace", &["strace"]),
     ("chrt", &["util-linux"]),
     ("taskset", &["util-linux"]),
     ("setpriv", &["util-linux"]),
+    ("unshare", &["util-linux"]),
+];
+
+/// Those that are services, and where their pids are. Debian starts a service which it installs: the tests
+/// start their own, and a machine should not serve anybody because somebody ran tests.
+const SERVICES: [(&str, &str); 2] = [
+    ("nginx", "/run/nginx.pid"),
+    ("redis-server", "/run/redis/redis-server.pid"),
 ];
 
 /// What the benchmark compares the tracer with, and loads the machine by.
@@ -248,20 +261,18 @@ fn programs(apt: Option<&Apt>, wanted: &[(&str, &[&str])]) -> anyhow::Result<()>
             );
         };
         apt.install(&[package])?;
-        if program == "nginx" {
-            stop_nginx()?;
+        if let Some((service, pid)) = SERVICES.iter().find(|(service, _)| *service == program) {
+            stop(service, pid)?;
         }
     }
     Ok(())
 }
 
-/// Debian starts the service of a package which it installs. The tests start an nginx of their own, and
-/// a machine should not serve port 80 because somebody ran tests.
-fn stop_nginx() -> anyhow::Result<()> {
+fn stop(service: &str, pid: &str) -> anyhow::Result<()> {
     if Path::new("/run/systemd/system").exists() {
-        run_shown(as_root(&[], "systemctl")?.args(["disable", "--now", "nginx"]))
-    } else if Path::new("/run/nginx.pid").exists() {
-        run_shown(as_root(&[], "service")?.args(["nginx", "stop"]))
+        run_shown(as_root(&[], "systemctl")?.args(["disable", "--now", service]))
+    } else if Path::new(pid).exists() {
+        run_shown(as_root(&[], "service")?.args([service, "stop"]))
     } else {
         Ok(())
     }

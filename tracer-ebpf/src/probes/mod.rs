@@ -14,6 +14,7 @@ mod rename;
 mod resched;
 mod show;
 mod snapshot;
+mod stacks;
 mod switch;
 mod sys_enter;
 mod sys_exit;

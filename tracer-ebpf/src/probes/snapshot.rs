@@ -18,8 +18,8 @@ use crate::{history, maps::SCRATCH, task::Task, watch::is_watched};
 /// `struct bpf_iter__task`, kernel/bpf/task_iter.c.
 #[repr(C)]
 pub struct IterTask {
-    meta: *const *mut seq_file,
-    task: *const u8,
+    pub meta: *const *mut seq_file,
+    pub task: *const u8,
 }
 
 /// What moves while a thread is being switched.

@@ -27,7 +27,7 @@ use crate::{
         alarm::Alarm,
         fields::Fields,
         host::{StealSample, host},
-        preflight,
+        memory, preflight,
         session::{self, Narrow, Session, edge},
     },
     model::{Nanos, Timestamp},
@@ -309,6 +309,11 @@ async fn observe(
             let drained = session.drain(|record| pipeline.push(record));
             sleep_until(tail_ends.min(Instant::now() + pace.after(drained))).await;
         }
+        let stacks = if session.facts().narrow {
+            session.stacks()
+        } else {
+            Vec::new()
+        };
         session.detach();
         let missed = session.missed();
         let counted = drain_all(&mut session, &mut pipeline)?;
@@ -336,6 +341,9 @@ async fn observe(
         report.window.started = Some(started.to_string());
         report.cost = cost;
         target::describe(&mut report, &target.cgroups, options.cmdline);
+        if session.facts().narrow {
+            memory::measure(&mut report, &stacks);
+        }
         report.insights = insights(&report, session.facts());
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
         let seen = write(output, options, &host, &report, &style)?;

@@ -176,6 +176,10 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
                 "MM_MAPPINGS",
             ]),
         ),
+        (
+            feature::STACKS,
+            fields.all(&["TASK_STACK", "VM_PAGES", "PT_REGS_SP"]),
+        ),
         // `sched_process_exit(task, group_dead)`, include/trace/events/sched.h of 6.16.
         (
             feature::GROUP_DEAD,

@@ -11,6 +11,7 @@ pub mod host;
 mod interrupts;
 mod layout;
 mod load;
+pub mod memory;
 pub mod preflight;
 mod probes;
 pub mod procfs;

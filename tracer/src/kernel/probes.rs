@@ -65,6 +65,9 @@ pub const PROBES: &[Probe] = &[
 /// The iterator program, and the iterator it belongs to.
 pub const SNAPSHOT: (&str, &str) = ("snapshot", "task");
 
+/// The same, where only some threads are watched.
+pub const STACKS: (&str, &str) = ("stacks", "task");
+
 /// Programs that do nothing, and their tracepoints.
 pub const EMPTY: [(&str, &str); 2] = [
     ("empty_switch", "sched_switch"),

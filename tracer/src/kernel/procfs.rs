@@ -174,16 +174,16 @@ fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// The first number of the line that begins with `key`.
-fn number(text: &[u8], key: &[u8]) -> Option<u64> {
+pub(super) fn number(text: &[u8], key: &[u8]) -> Option<u64> {
     words(value(text, key)?).next().and_then(parse)
 }
 
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(u8::is_ascii_whitespace)
         .filter(|word| !word.is_empty())
 }
 
-fn parse(word: &[u8]) -> Option<u64> {
+pub(super) fn parse(word: &[u8]) -> Option<u64> {
     str::from_utf8(word).ok()?.parse().ok()
 }
 

@@ -1,5 +1,7 @@
 //! System calls that no safe wrapper covers.
 
+pub mod births;
+
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 

@@ -28,7 +28,9 @@ use super::{
     layout::Layout,
     load::{is_loaded, load, load_probes, rings, watches_calls},
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{EMPTY, EXIT_MMAP, PAGE_FAULT, PROBES, SNAPSHOT, SYS_ENTER, SYS_EXIT, WATCH, When},
+    probes::{
+        EMPTY, EXIT_MMAP, PAGE_FAULT, PROBES, SNAPSHOT, STACKS, SYS_ENTER, SYS_EXIT, WATCH, When,
+    },
     raw,
     ring::{Drained, Rings},
 };
@@ -142,6 +144,11 @@ impl Session {
             program
                 .load()
                 .map_err(|error| refused_by_kernel(&format!("load {WATCH}"), &error))?;
+            let (name, iterator) = STACKS;
+            let program: &mut Iter = self::program(&mut ebpf, name)?;
+            program
+                .load(iterator, &btf)
+                .map_err(|error| refused_by_kernel(&format!("load {name}"), &error))?;
         }
         let statistics = options
             .statistics

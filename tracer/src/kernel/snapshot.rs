@@ -6,11 +6,12 @@ use std::error::Error;
 use std::io::Read as _;
 
 use aya::programs::Iter;
-use tracer_common::record::{Header, Thread, thread_flags};
+use bytes::Buf as _;
+use tracer_common::record::{Header, Stack, Thread, thread_flags};
 
 use super::{
     preflight::{Refusal, refused_by_kernel},
-    probes::SNAPSHOT,
+    probes::{SNAPSHOT, STACKS},
     session::{Session, program},
 };
 
@@ -28,7 +29,7 @@ impl Session {
         let mut snapshot = Snapshot::default();
         // A thread is torn for microseconds of its life; one pass takes a millisecond and more.
         for _ in 0..PASSES {
-            snapshot.merge(&self.iterate()?);
+            snapshot.merge(&self.iterate(SNAPSHOT.0)?);
             if snapshot.torn().next().is_none() {
                 break;
             }
@@ -39,10 +40,23 @@ impl Session {
         Ok(snapshot)
     }
 
-    fn iterate(&mut self) -> Result<Vec<u8>, Refusal> {
+    /// What the stacks of all watched threads take; nothing where that cannot be told.
+    pub fn stacks(&mut self) -> Vec<Stack> {
+        let bytes = self.iterate(STACKS.0).unwrap_or_default();
+        let entries = bytes.chunks_exact(size_of::<Stack>());
+        entries
+            .map(|mut entry| Stack {
+                tid: entry.get_u32_ne(),
+                kernel_pages: entry.get_u32_ne(),
+                user_pointer: entry.get_u64_ne(),
+            })
+            .collect()
+    }
+
+    fn iterate(&mut self, name: &str) -> Result<Vec<u8>, Refusal> {
         let refused =
             |error: &(dyn Error + 'static)| refused_by_kernel("iterate over all threads", error);
-        let program: &mut Iter = program(&mut self.ebpf, SNAPSHOT.0)?;
+        let program: &mut Iter = program(&mut self.ebpf, name)?;
         let link = program.attach().map_err(|error| refused(&error))?;
         let link = program.take_link(link).map_err(|error| refused(&error))?;
         let mut file = link.into_file().map_err(|error| refused(&error))?;

@@ -1,10 +1,14 @@
 //! Known patterns of threads and processes: for the demo, for `verify`, and for the tests, which know what
 //! must be seen of each. Runs as `tracer workload NAME`; a pattern of several processes runs this binary again.
 
+mod births;
 mod churn;
 mod demo;
+mod ends;
 mod identity;
+mod ladder;
 mod load;
+mod memory;
 mod pingpong;
 mod planted;
 mod sched;
@@ -15,6 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// What to run and for how long. A pattern that counts ends at its count or at the duration, whichever comes first.
 #[derive(Clone, Debug)]
@@ -130,6 +135,41 @@ const WORKLOADS: &[Workload] = &[
         about: "one thread that sends datagrams nobody reads",
         run: planted::packets,
     },
+    Workload {
+        name: "ladder",
+        about: "COUNT forks with nothing, 100 MiB and 1 GiB resident, each timed",
+        run: ladder::run,
+    },
+    Workload {
+        name: "kinds",
+        about: "births by each call that there is, COUNT times the base number of each",
+        run: births::kinds,
+    },
+    Workload {
+        name: "births",
+        about: "COUNT births in a row, every tenth a process and the others threads",
+        run: births::in_a_row,
+    },
+    Workload {
+        name: "forks",
+        about: "COUNT forks in a row of children that end at once, and how long they took",
+        run: births::forks,
+    },
+    Workload {
+        name: "ends",
+        about: "children that are waited for late, or not at all for DURATION",
+        run: ends::run,
+    },
+    Workload {
+        name: "crashes",
+        about: "a process of COUNT threads that reads where it must not",
+        run: ends::crashes,
+    },
+    Workload {
+        name: "stacks",
+        about: "COUNT threads that sleep, each with more of its stack in use",
+        run: memory::stacks,
+    },
     // What the others run again.
     Workload {
         name: "echo",
@@ -233,4 +273,20 @@ fn burn(duration: Duration) {
     while Instant::now() < end {
         std::hint::spin_loop();
     }
+}
+
+/// The clock of the reports.
+fn monotonic() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    tv_sec as u64 * 1_000_000_000 + tv_nsec as u64
+}
+
+/// On standard output.
+fn tell(text: &str) -> anyhow::Result<()> {
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        let written = rustix::io::write(std::io::stdout(), left).context("tell what was done")?;
+        left = &left[written..];
+    }
+    Ok(())
 }

@@ -6,9 +6,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use super::{Deadline, WorkloadOptions, burn, sched};
+use super::{Deadline, WorkloadOptions, burn, monotonic, sched, tell};
 
 /// Between two looks at the clock. What takes longer was not this thread's own: an interrupt, the hypervisor, or
 /// somebody else.
@@ -75,20 +74,4 @@ pub fn packets(options: &WorkloadOptions) -> anyhow::Result<()> {
         sent += u64::from(from.send(&[0; 64]).is_ok());
     }
     tell(&format!("{sent}\n"))
-}
-
-/// The clock of the reports.
-fn monotonic() -> u64 {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
-    tv_sec as u64 * 1_000_000_000 + tv_nsec as u64
-}
-
-/// On standard output.
-fn tell(text: &str) -> anyhow::Result<()> {
-    let mut left = text.as_bytes();
-    while !left.is_empty() {
-        let written = rustix::io::write(std::io::stdout(), left).context("tell what was done")?;
-        left = &left[written..];
-    }
-    Ok(())
 }

@@ -212,7 +212,7 @@ impl Machine {
                 tick: Nanos(4_000_000),
             },
             max_threads,
-            max_forks: 10_000,
+            max_forks: max_threads,
             intervals,
             slower: None,
         }

@@ -7,12 +7,11 @@ use super::paired::{Failed, Measure, Outcome, Settings};
 use super::series::{Added, Series};
 use super::stats::Spread;
 use super::table::{NOT_MEASURED, Table, spread};
-use super::tools::{TOOLS, YARDSTICK};
 
 impl Outcome {
     /// By one measure. `None` where the tool never traced, and where the yardstick is lost in the noise.
     pub fn ratio(&self, series: &Series, tool: &str) -> Option<Spread> {
-        Spread::of(&series.of(tool).ratios).filter(|_| series.resolves(YARDSTICK))
+        Spread::of(&series.of(tool).ratios).filter(|_| series.resolves(self.yardstick))
     }
 
     pub fn findings(&self, settings: &Settings) -> Findings {
@@ -26,9 +25,9 @@ impl Outcome {
         ));
         notes.extend(verdicts(self));
 
-        let unclear = measures().filter(|(_, series)| !series.resolves(YARDSTICK));
+        let unclear = measures().filter(|(_, series)| !series.resolves(self.yardstick));
         let unclear: Vec<String> = unclear
-            .map(|(measure, series)| noise(measure, series))
+            .map(|(measure, series)| noise(measure, series, self.yardstick))
             .collect();
         let failures: Vec<String> = self.failed.values().map(Failed::text).collect();
         let reasons = failures.iter().chain(&unclear);
@@ -36,7 +35,7 @@ impl Outcome {
 
         let mut json = Map::new();
         for (measure, series) in measures() {
-            json.insert(measure.name.to_owned(), self.json(series));
+            json.insert(measure.name.to_owned(), self.json(settings, series));
         }
         json.insert("loops".to_owned(), json!(self.loops));
         json.insert("rounds".to_owned(), json!(settings.rounds));
@@ -55,7 +54,7 @@ impl Outcome {
         let mut head = vec!["tool".to_owned()];
         for measure in settings.measures {
             head.push(measure.head());
-            head.push(format!("ratio to {YARDSTICK}"));
+            head.push(format!("ratio to {}", self.yardstick));
         }
         let mut table = Table::new(&head);
         let mut row = |name: &str, figures: &dyn Fn(&Series) -> [Option<Spread>; 2]| {
@@ -68,10 +67,10 @@ impl Outcome {
         };
         row("(nothing: noise)", &|series| {
             let Added { ns, ratios } = &series.nothing;
-            let ratio = Spread::of(ratios).filter(|_| series.resolves(YARDSTICK));
+            let ratio = Spread::of(ratios).filter(|_| series.resolves(self.yardstick));
             [Spread::of(ns), ratio]
         });
-        for tool in &TOOLS {
+        for tool in settings.tools {
             row(tool.name, &|series| {
                 let added = Spread::of(&series.of(tool.name).ns);
                 [added, self.ratio(series, tool.name)]
@@ -80,7 +79,7 @@ impl Outcome {
         table
     }
 
-    fn json(&self, series: &Series) -> Value {
+    fn json(&self, settings: &Settings, series: &Series) -> Value {
         let tool = |name: &str| {
             let added = series.of(name);
             json!({
@@ -89,7 +88,8 @@ impl Outcome {
                 "ratio": spread_json(self.ratio(series, name)),
             })
         };
-        let tools = TOOLS
+        let tools = settings
+            .tools
             .iter()
             .map(|each| (each.name.to_owned(), tool(each.name)));
         json!({
@@ -134,13 +134,13 @@ fn base(measure: &Measure, series: &Series) -> String {
     format!("Without a tool: {} {}.", spread(base), measure.unit)
 }
 
-fn noise(measure: &Measure, series: &Series) -> String {
-    let yardstick = measure.told(series, Spread::of(&series.of(YARDSTICK).ns));
+fn noise(measure: &Measure, series: &Series, yardstick: &str) -> String {
+    let added = measure.told(series, Spread::of(&series.of(yardstick).ns));
     let noise = measure.told(series, Spread::of(&series.nothing.ns));
     format!(
-        "{}: what {YARDSTICK} adds, {}, cannot be told from noise, {}, so there are no ratios",
+        "{}: what {yardstick} adds, {}, cannot be told from noise, {}, so there are no ratios",
         measure.head(),
-        spread(yardstick),
+        spread(added),
         spread(noise)
     )
 }
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::bench::pipe::settings;
     use crate::bench::series::Between;
-    use crate::bench::tools::SYSTEM;
+    use crate::bench::tools::{SYSTEM, YARDSTICK};
 
     fn outcome(yardstick_adds: f64) -> Outcome {
         let mut series = Series::default();
@@ -178,6 +178,7 @@ mod tests {
         failed.reasons.push("cpudist: ended".to_owned());
         Outcome {
             loops: 7,
+            yardstick: YARDSTICK,
             series: vec![series, Series::default()],
             failed: BTreeMap::from([("cpudist", failed)]),
             notes: BTreeMap::new(),

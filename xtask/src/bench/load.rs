@@ -1,4 +1,4 @@
-//! The loads of `perf bench`. Each starts behind a gate, so that a tool can be attached to its pid first.
+//! The loads of `perf bench`, and one of ours. Each starts behind a gate, so that a tool can be attached to its pid first.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -18,11 +18,19 @@ const CALIBRATIONS: usize = 2;
 #[derive(Clone, Copy)]
 pub struct Load {
     pub name: &'static str,
-    arguments: &'static [&'static str],
+    program: Program,
     pinned: bool,
     /// Loops for a first try, to find out how many make a run of the wanted length.
     try_loops: u64,
     read: fn(&str) -> Option<Timing>,
+}
+
+#[derive(Clone, Copy)]
+enum Program {
+    /// With these arguments.
+    PerfBench(&'static [&'static str]),
+    /// Of `tracer workload`.
+    Pattern(&'static str),
 }
 
 /// What a load says of itself.
@@ -36,7 +44,7 @@ pub struct Timing {
 /// A byte from one thread to another and back, both on one CPU: two switches and two wake-ups.
 pub const PIPE: Load = Load {
     name: "perf bench sched pipe",
-    arguments: &["sched", "pipe", "-T"],
+    program: Program::PerfBench(&["sched", "pipe", "-T"]),
     pinned: true,
     try_loops: 50_000,
     read: read_pipe,
@@ -45,10 +53,28 @@ pub const PIPE: Load = Load {
 /// 20 groups of 20 senders and 20 receivers, on all CPUs.
 pub const MESSAGING: Load = Load {
     name: "perf bench sched messaging",
-    arguments: &["sched", "messaging", "-g", "20"],
+    program: Program::PerfBench(&["sched", "messaging", "-g", "20"]),
     pinned: false,
     try_loops: 20,
     read: read_messaging,
+};
+
+/// A system call that does next to nothing.
+pub const SYSCALLS: Load = Load {
+    name: "perf bench syscall basic",
+    program: Program::PerfBench(&["syscall", "basic"]),
+    pinned: true,
+    try_loops: 1_000_000,
+    read: read_pipe,
+};
+
+/// A process that forks, and waits for its child, which ends at once.
+pub const FORKS: Load = Load {
+    name: "tracer workload forks",
+    program: Program::Pattern("forks"),
+    pinned: true,
+    try_loops: 2_000,
+    read: read_pattern,
 };
 
 impl Load {
@@ -75,8 +101,17 @@ impl Load {
         if let Some(cpu) = cpu {
             command.args(["taskset", "-c", &cpu.to_string()]);
         }
-        command.args(["perf", "bench"]).args(self.arguments);
-        command.args(["-l", &loops.to_string()]);
+        let loops = loops.to_string();
+        match self.program {
+            Program::PerfBench(arguments) => {
+                command.args(["perf", "bench"]).args(arguments);
+                command.args(["-l", &loops])
+            }
+            Program::Pattern(name) => {
+                command.arg(&bench.tracer).args(["workload", name]);
+                command.args(["--count", &loops])
+            }
+        };
         let name = match cpu {
             Some(cpu) => format!("{} on CPU {cpu}", self.name),
             None => self.name.to_owned(),
@@ -125,7 +160,7 @@ pub struct Going {
 impl Going {
     pub fn finish(self) -> anyhow::Result<Timing> {
         let output = self.process.finish(LIMIT)?;
-        (self.read)(&output).context("read the output of perf bench: it has no time in it")
+        (self.read)(&output).context("read the output of the load: it has no time in it")
     }
 
     pub fn must_run(&mut self) -> anyhow::Result<()> {
@@ -141,6 +176,16 @@ fn scaled(loops: u64, total_ns: f64, length: Duration) -> u64 {
     // The outputs have a resolution of 1 ms.
     let factor = length.as_nanos() as f64 / total_ns.max(1e6);
     ((loops as f64 * factor) as u64).max(1)
+}
+
+/// How many there were, and how many nanoseconds all of them took.
+fn read_pattern(output: &str) -> Option<Timing> {
+    let (count, ns) = output.trim().split_once(' ')?;
+    let (count, total_ns): (f64, f64) = (count.parse().ok()?, ns.parse().ok()?);
+    (count > 0.0 && total_ns > 0.0).then(|| Timing {
+        value_ns: total_ns / count,
+        total_ns,
+    })
 }
 
 fn read_pipe(output: &str) -> Option<Timing> {
@@ -207,6 +252,9 @@ mod tests {
     #[test]
     fn no_time_is_no_zero() {
         assert_eq!(read_pipe(""), None);
+        assert_eq!(read_pattern("100 0"), None);
+        assert_eq!(read_pattern("0 100"), None);
+        assert_eq!(read_pattern("1000"), None);
         assert_eq!(read_pipe("Total time: 0.100 [sec]\n"), None);
         assert_eq!(read_messaging("Total time: 0.000 [sec]"), None);
         assert_eq!(read_messaging("Total time: soon [sec]"), None);

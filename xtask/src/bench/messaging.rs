@@ -7,6 +7,7 @@ use super::Bench;
 use super::findings::Findings;
 use super::load::MESSAGING;
 use super::paired::{self, Measure, Settings};
+use super::tools::{TOOLS, YARDSTICK};
 
 /// Elapsed time depends on how 800 processes happen to meet, and on whoever else is there; CPU time less so.
 const MEASURES: [Measure; 2] = [
@@ -29,6 +30,8 @@ const MEASURES: [Measure; 2] = [
 pub fn run(bench: &Bench) -> anyhow::Result<Findings> {
     let settings = Settings {
         load: MESSAGING,
+        tools: &TOOLS,
+        yardstick: YARDSTICK,
         rounds: bench.plan(7, 3),
         length: Duration::from_millis(bench.plan(1500, 1000)),
         tool_cpu: None,

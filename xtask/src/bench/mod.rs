@@ -1,6 +1,7 @@
 //! What tracing costs, measured side by side with its peers: `cargo xtask bench`. Ratios taken inside a round
 //! are what is claimed; the method is in docs/PERFORMANCE.md.
 
+mod births;
 mod budgets;
 mod collector;
 mod compared;
@@ -56,7 +57,7 @@ struct Section {
     run: fn(&Bench) -> anyhow::Result<Findings>,
 }
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 9] = [
     Section {
         name: "pipe",
         title: "Added to one pipe round trip, all on one CPU",
@@ -66,6 +67,16 @@ const SECTIONS: [Section; 7] = [
         name: "messaging",
         title: "Added to a run of 800 processes on all CPUs",
         run: messaging::run,
+    },
+    Section {
+        name: "births",
+        title: "Added to a fork, exit and wait, on one CPU",
+        run: births::forks,
+    },
+    Section {
+        name: "syscalls",
+        title: "Added to every system call",
+        run: births::syscalls,
     },
     Section {
         name: "collector",

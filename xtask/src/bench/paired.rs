@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::load::{Load, Timing};
 use super::process::pause;
 use super::series::{Between, Series};
-use super::tools::{TOOLS, Tool, Window, YARDSTICK};
+use super::tools::{Tool, Window};
 use super::{Bench, cpu_time, monotonic_ns};
 
 /// The kernel frees the programs of a tool, and the pages of its files, after the tool has ended.
@@ -17,6 +17,9 @@ const SETTLE: Duration = Duration::from_millis(150);
 
 pub struct Settings {
     pub load: Load,
+    pub tools: &'static [Tool],
+    /// The one of them that the ratios are ratios to.
+    pub yardstick: &'static str,
     pub rounds: usize,
     pub length: Duration,
     /// Where tools run that are processes of their own.
@@ -48,6 +51,7 @@ pub struct Sample {
 
 pub struct Outcome {
     pub loops: u64,
+    pub yardstick: &'static str,
     /// One for each measure.
     pub series: Vec<Series>,
     pub failed: BTreeMap<&'static str, Failed>,
@@ -76,6 +80,7 @@ struct Run {
 pub fn run(bench: &Bench, settings: &Settings) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome {
         loops: settings.load.loops(bench, settings.length)?,
+        yardstick: settings.yardstick,
         series: settings
             .measures
             .iter()
@@ -104,9 +109,9 @@ fn round(
     let mut before = base()?;
     let mut bases = vec![before];
     let mut runs = Vec::new();
-    for n in 0..TOOLS.len() {
+    for n in 0..settings.tools.len() {
         // Each round begins with another tool: none always has the same one before it.
-        let tool = &TOOLS[(n + number) % TOOLS.len()];
+        let tool = &settings.tools[(n + number) % settings.tools.len()];
         if failures_in_a_row(outcome, tool) >= GIVE_UP {
             continue;
         }
@@ -148,7 +153,7 @@ fn round(
             after: of(&run.after),
         });
         let bases: Vec<f64> = bases.iter().map(of).collect();
-        series.keep(YARDSTICK, &bases, &between.collect::<Vec<_>>());
+        series.keep(settings.yardstick, &bases, &between.collect::<Vec<_>>());
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::Bench;
 use super::findings::{Figure, Findings};
 use super::load::PIPE;
 use super::paired::{self, Measure, Settings};
-use super::tools::{SYSTEM, UNRELATED};
+use super::tools::{SYSTEM, TOOLS, UNRELATED, YARDSTICK};
 
 /// Two ways to look at the same: CPU time is known in coarse steps, but does not grow when something else
 /// takes the CPU.
@@ -52,6 +52,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<Findings> {
 pub fn settings(rounds: usize, length_ms: u64, tool_cpu: u32) -> Settings {
     Settings {
         load: PIPE,
+        tools: &TOOLS,
+        yardstick: YARDSTICK,
         rounds,
         length: Duration::from_millis(length_ms),
         tool_cpu: Some(tool_cpu),

@@ -26,6 +26,8 @@ pub struct Tool {
 
 enum How {
     Tracer(Whom),
+    /// With what births and ends cost.
+    Forks(Whom),
     /// No tool: the process that waits for the CPU of the load, and that one of ours traces.
     Waiter,
     /// A program of `libbpf-tools`, by its defaults.
@@ -86,6 +88,48 @@ pub const TOOLS: [Tool; 11] = [
     },
 ];
 
+/// The yardstick of system calls: two programs at each of them, as ours.
+pub const SYSCALLS_YARDSTICK: &str = "syscount";
+
+/// For births, and for system calls.
+pub const BIRTH_TOOLS: [Tool; 4] = [
+    Tool {
+        name: SYSTEM,
+        how: How::Tracer(Whom::System),
+    },
+    Tool {
+        name: "tracer run --forks",
+        how: How::Forks(Whom::System),
+    },
+    Tool {
+        name: "tracer run --forks --pid LOAD",
+        how: How::Forks(Whom::Load),
+    },
+    Tool {
+        name: YARDSTICK,
+        how: How::Bpf,
+    },
+];
+
+pub const SYSCALL_TOOLS: [Tool; 4] = [
+    Tool {
+        name: SYSTEM,
+        how: How::Tracer(Whom::System),
+    },
+    Tool {
+        name: "tracer run --forks",
+        how: How::Forks(Whom::System),
+    },
+    Tool {
+        name: "tracer run --forks --pid OTHER",
+        how: How::Forks(Whom::Unrelated),
+    },
+    Tool {
+        name: SYSCALLS_YARDSTICK,
+        how: How::Bpf,
+    },
+];
+
 /// A tool that traces, from its start to its end.
 pub enum Tracing {
     Tracer(tracer::Tracer),
@@ -107,7 +151,24 @@ impl Tool {
     pub fn start(&self, bench: &Bench, load: u32, cpu: Option<u32>) -> anyhow::Result<Tracing> {
         Ok(match self.how {
             How::Tracer(whom) => {
-                Tracing::Tracer(tracer::Tracer::start(bench, self.name, whom, load, cpu)?)
+                let options: &[&str] = &[];
+                Tracing::Tracer(tracer::Tracer::start(
+                    bench,
+                    self.name,
+                    (whom, options),
+                    load,
+                    cpu,
+                )?)
+            }
+            How::Forks(whom) => {
+                let options: &[&str] = &["--forks"];
+                Tracing::Tracer(tracer::Tracer::start(
+                    bench,
+                    self.name,
+                    (whom, options),
+                    load,
+                    cpu,
+                )?)
             }
             How::Waiter => Tracing::Waiter(tracer::Target::waits(bench)?),
             How::Bpf => Tracing::Bpf(bpf::Bpf::start(bench, self.name, cpu)?),

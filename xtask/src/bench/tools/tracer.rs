@@ -61,7 +61,7 @@ impl Tracer {
     pub fn start(
         bench: &Bench,
         name: &'static str,
-        whom: Whom,
+        (whom, options): (Whom, &[&str]),
         load: u32,
         cpu: Option<u32>,
     ) -> anyhow::Result<Tracer> {
@@ -75,6 +75,7 @@ impl Tracer {
         let _ = fs::remove_file(&report);
         let mut command = on_cpu(cpu, &bench.tracer);
         command.args(["run", "--format", "json", "-o"]).arg(&report);
+        command.args(options);
         match (whom, &target) {
             (Whom::Load, _) => command.args(["--pid", &load.to_string()]),
             (_, Some(target)) => command.args(["--pid", &target.0.pid().to_string()]),

@@ -1,0 +1,189 @@
+//! Processes by the system call of the caller's choice, memory that forks must copy, and what ends a process: for
+//! patterns whose every birth is known.
+
+use std::ffi::CStr;
+use std::io;
+use std::ptr;
+
+use rustix::process::Pid;
+
+/// A child that ends at once with this status, by `fork` of the C library.
+pub fn fork(status: u8) -> io::Result<Pid> {
+    // SAFETY: the child has a copy of everything, and does nothing but end.
+    match unsafe { libc::fork() } {
+        0 => end(status),
+        pid => child(pid.into()),
+    }
+}
+
+/// The same by the system call `clone3`.
+pub fn clone3(status: u8) -> io::Result<Pid> {
+    // SAFETY: integers only.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    let size = size_of_val(&arguments);
+    // SAFETY: no flags: the child has a copy of everything, its stack included, and does nothing but end.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) } {
+        0 => end(status),
+        pid => child(pid),
+    }
+}
+
+/// A child that executes a program, by the system call `vfork`.
+#[cfg(target_arch = "x86_64")]
+pub fn vfork(program: &CStr) -> io::Result<Pid> {
+    let (arguments, environment) = ([program.as_ptr(), ptr::null()], [ptr::null::<u8>()]);
+    let mut result = libc::SYS_vfork;
+    // SAFETY: the child runs on this stack while the parent sleeps. It never leaves these lines and writes to no
+    // memory; what it leaves in registers is its own.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "mov eax, {execve}",
+            "mov rdi, {program}",
+            "mov rsi, {arguments}",
+            "mov rdx, {environment}",
+            "syscall",
+            "mov eax, {exit}",
+            "mov edi, 127",
+            "syscall",
+            "2:",
+            execve = const libc::SYS_execve,
+            exit = const libc::SYS_exit,
+            program = in(reg) program.as_ptr(),
+            arguments = in(reg) arguments.as_ptr(),
+            environment = in(reg) environment.as_ptr(),
+            inout("rax") result,
+            out("rcx") _,
+            out("r11") _,
+            out("rdi") _,
+            out("rsi") _,
+            out("rdx") _,
+        );
+    }
+    match result {
+        1.. => child(result),
+        _ => Err(io::Error::from_raw_os_error(
+            i32::try_from(-result).map_err(io::Error::other)?,
+        )),
+    }
+}
+
+/// Elsewhere there is no such call: the C library has it done by flags.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn vfork(program: &CStr) -> io::Result<Pid> {
+    posix_spawn(program)
+}
+
+/// A child that executes a program, by `posix_spawn` of the C library.
+pub fn posix_spawn(program: &CStr) -> io::Result<Pid> {
+    let arguments = [program.as_ptr().cast_mut(), ptr::null_mut()];
+    let environment = [ptr::null_mut()];
+    let mut pid = 0;
+    // SAFETY: both lists end with a null pointer, and the strings outlive the call, which copies them.
+    let error = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            program.as_ptr(),
+            ptr::null(),
+            ptr::null(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+        )
+    };
+    match error {
+        0 => child(pid.into()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+fn end(status: u8) -> ! {
+    // SAFETY: without preconditions, and safe after a fork.
+    unsafe { libc::_exit(status.into()) }
+}
+
+/// `pid`: -1 where `errno` has the reason.
+fn child(pid: i64) -> io::Result<Pid> {
+    let pid = i32::try_from(pid).ok().filter(|&pid| pid > 0);
+    pid.and_then(Pid::from_raw)
+        .ok_or_else(io::Error::last_os_error)
+}
+
+/// Lets the calling thread, and none that it creates, run before all others. Takes a privilege.
+pub fn run_first() -> io::Result<()> {
+    // SAFETY: integers only.
+    let mut priority: libc::sched_param = unsafe { std::mem::zeroed() };
+    priority.sched_priority = 1;
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the parameters are read during the call.
+    match unsafe { libc::sched_setscheduler(0, policy, &raw const priority) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Children need no waiting for: they are gone as they end.
+pub fn ignore_children(ignore: bool) -> io::Result<()> {
+    let how = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: no handler that could run.
+    match unsafe { libc::signal(libc::SIGCHLD, how) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Clone, Copy)]
+pub enum Pages {
+    Huge,
+    Small,
+}
+
+/// Memory of the caller's own that is all there. Given back when dropped.
+pub struct Resident {
+    start: *mut libc::c_void,
+    bytes: usize,
+}
+
+impl Resident {
+    pub fn new(bytes: usize, pages: Pages) -> io::Result<Resident> {
+        let memory = Resident::reserve(bytes, libc::PROT_READ | libc::PROT_WRITE)?;
+        let advice = match pages {
+            Pages::Huge => libc::MADV_HUGEPAGE,
+            Pages::Small => libc::MADV_NOHUGEPAGE,
+        };
+        // SAFETY: the mapping is our own. A kernel without huge pages refuses, and has small ones.
+        unsafe { libc::madvise(memory.start, bytes, advice) };
+        for offset in (0..bytes).step_by(rustix::param::page_size()) {
+            // SAFETY: within the mapping, which may be written.
+            unsafe { memory.start.cast::<u8>().add(offset).write_volatile(1) };
+        }
+        Ok(memory)
+    }
+
+    fn reserve(bytes: usize, protection: i32) -> io::Result<Resident> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: new memory, wherever there is room.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Resident { start, bytes })
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is our own, and nothing refers to it any more.
+        unsafe { libc::munmap(self.start, self.bytes) };
+    }
+}
+
+/// Reads memory that may not be read: the process ends by SIGSEGV.
+pub fn crash() -> io::Result<()> {
+    let memory = Resident::reserve(rustix::param::page_size(), libc::PROT_NONE)?;
+    // SAFETY: mapped, so that nobody else's memory is read; that it may not be read is what this is for.
+    unsafe { memory.start.cast::<u8>().read_volatile() };
+    Ok(())
+}
