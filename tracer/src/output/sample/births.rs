@@ -11,9 +11,9 @@ use crate::report::{
 const US: u64 = 1_000;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-/// CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID and SIGCHLD, as the C library calls it.
-const FORK_FLAGS: u64 = 0x0120_0011;
-const VFORK_FLAGS: u64 = 0x4111;
+/// CLONE_CHILD_CLEARTID and CLONE_CHILD_SETTID, as the C library calls it.
+const FORK_FLAGS: u64 = 0x0120_0000;
+const VFORK_FLAGS: u64 = 0x4100;
 const THREAD_FLAGS: u64 = 0x3d_0f00;
 const SEGV: u8 = 11;
 

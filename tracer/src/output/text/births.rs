@@ -3,7 +3,7 @@
 use std::io;
 
 use super::grid::{self, Column, column};
-use super::head::{paragraph, wrap};
+use super::head::{paragraph, plural, wrap};
 use super::paint::Ink;
 use crate::model::BirthKind;
 use crate::output::{Style, escape, human, signals, words};
@@ -85,10 +85,10 @@ fn of(dist: Option<&Dist>, value: fn(&DistValues) -> crate::model::Nanos) -> Str
 
 fn below(births: &Births) -> String {
     let counts = format!(
-        "{} births, {} execs, {} ends.",
-        human::count(births.forks_total),
-        human::count(births.execs_total),
-        human::count(births.exits_total)
+        "{}, {}, {}.",
+        plural(births.forks_total, "birth", "births"),
+        plural(births.execs_total, "exec", "execs"),
+        plural(births.exits_total, "end", "ends")
     );
     let stall = if births.syscalls {
         longest_stall(&births.forks)
@@ -183,4 +183,68 @@ fn at(ns: i64) -> String {
 /// How many of `len` to show: leaving out a single one would save no line.
 fn keep(len: usize, limit: usize) -> usize {
     if len <= limit + 1 { len } else { limit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Nanos;
+    use crate::output::sample;
+
+    fn forks() -> Vec<Fork> {
+        sample::births::births().forks
+    }
+
+    #[test]
+    fn a_fork_is_told_of_before_a_longer_vfork() {
+        let mut forks = forks();
+        for fork in &mut forks {
+            if fork.kind == BirthKind::Vfork {
+                fork.syscall = Some(Nanos(900_000_000));
+            }
+        }
+        let told = longest_stall(&forks).expect("a stall");
+        assert!(
+            told.starts_with("Longest stall: redis-server 1234 stood still for 12.4 ms in fork at"),
+            "{told}"
+        );
+        forks.retain(|fork| fork.kind != BirthKind::Fork);
+        assert_eq!(
+            longest_stall(&forks).as_deref(),
+            Some(
+                "Longest stall: make 2000 stood still for 900 ms in vfork, until its child called exec or ended, \
+                 at 4.000 s."
+            )
+        );
+        forks.retain(|fork| fork.kind == BirthKind::Worker);
+        assert_eq!(longest_stall(&forks), None);
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_fork_is_not_told() {
+        let mut forks = forks();
+        for fork in &mut forks {
+            fork.parent_rss_bytes = None;
+            fork.cow_faults = None;
+        }
+        assert_eq!(
+            longest_stall(&forks).as_deref(),
+            Some(
+                "Longest stall: redis-server 1234 stood still for 12.4 ms in fork at 3.200 s, \
+                 with 1.10 MiB of page tables."
+            )
+        );
+    }
+
+    #[test]
+    fn one_of_each_is_no_plural() {
+        let one = Births {
+            forks_total: 1,
+            execs_total: 1,
+            exits_total: 1,
+            syscalls: true,
+            ..Births::default()
+        };
+        assert_eq!(below(&one), "1 birth, 1 exec, 1 end.");
+    }
 }

@@ -366,7 +366,7 @@ fn cut(word: &str, width: usize) -> String {
     word.chars().take_while(fits).chain("..".chars()).collect()
 }
 
-fn plural(count: u64, one: &str, many: &str) -> String {
+pub fn plural(count: u64, one: &str, many: &str) -> String {
     format!(
         "{} {}",
         human::count(count),

@@ -7,7 +7,7 @@ use std::io;
 use rustc_hash::FxHashMap;
 
 use super::grid::{self, Column, column};
-use super::head::wrap;
+use super::head::{plural, wrap};
 use crate::model::Nanos;
 use crate::output::{Style, human};
 use crate::report::{Branch, BranchCosts};
@@ -42,10 +42,9 @@ pub fn write(tree: &[Branch], style: &Style, out: &mut dyn io::Write) -> io::Res
     grid::write("PROCESSES", least, &COLUMNS, &rows, style, out)?;
     let mut below = String::from("Each with all its descendants.");
     if hidden > 0 {
-        let processes = if hidden == 1 { "process" } else { "processes" };
+        let processes = plural(hidden, "process", "processes");
         below.push_str(&format!(
-            " {} {processes} without a line: the deepest, the smallest.",
-            human::count(hidden)
+            " {processes} without a line: the deepest, the smallest."
         ));
     }
     for line in wrap(&below, style.width) {
