@@ -235,7 +235,8 @@ fn fork_problem(fork: &Value, measured: bool) -> Option<&'static str> {
     if !KINDS.iter().any(|kind| fork["kind"] == *kind) {
         return Some("of no kind");
     }
-    if !measured && !(fork["syscall_ns"].is_null() && fork["cow_faults"].is_null()) {
+    let nothing = fork["syscall_ns"].is_null() && fork["cow_faults"].is_null();
+    if !measured && !nothing {
         return Some("told and not measured");
     }
     if let [Some(wake), Some(wait), whole] = ["wake_ns", "wait_ns", "fork_to_run_ns"].map(ns)
@@ -260,7 +261,8 @@ fn fork_problem(fork: &Value, measured: bool) -> Option<&'static str> {
 }
 
 fn cost_problem(cost: &Value, measured: bool) -> Option<&'static str> {
-    if !measured && !(cost["syscall"].is_null() && cost["ns_per_gib"].is_null()) {
+    let nothing = cost["syscall"].is_null() && cost["ns_per_gib"].is_null();
+    if !measured && !nothing {
         return Some("told and not measured");
     }
     if cost["ns_per_gib"].is_null() != cost["ns_per_gib_error"].is_null() {
