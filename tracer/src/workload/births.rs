@@ -15,7 +15,8 @@ const PROGRAM: &CStr = c"/bin/true";
 /// One thread for each way: who created what tells how.
 pub fn kinds(options: &WorkloadOptions) -> anyhow::Result<()> {
     let times = options.count.unwrap_or(1);
-    let processes: [(&str, u64, fn() -> anyhow::Result<()>); 5] = [
+    type Way = (&'static str, u64, fn() -> anyhow::Result<()>);
+    let processes: [Way; 5] = [
         ("by-fork", 3, || reaped(fork(0))),
         ("by-vfork", 4, || reaped(vfork(PROGRAM))),
         ("by-spawn", 5, || reaped(posix_spawn(PROGRAM))),

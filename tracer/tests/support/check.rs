@@ -85,6 +85,7 @@ pub fn problems(report: &Value) -> Vec<String> {
         "/totals/wait_ns",
     );
     found.problems.extend(super::budget::problems(report));
+    found.problems.extend(super::births::problems(report));
     found.problems
 }
 

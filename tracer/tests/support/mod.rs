@@ -7,12 +7,14 @@
     reason = "every test file compiles its own copy and uses a part of it"
 )]
 
+pub mod births;
 pub mod budget;
 pub mod check;
 pub mod machine;
 pub mod nginx;
 pub mod pipe;
 pub mod planted;
+pub mod redis;
 pub mod trace;
 
 use std::fs::OpenOptions;

@@ -91,7 +91,7 @@ impl Nginx {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("find a port");
     listener.local_addr().expect("it has one").port()
 }
