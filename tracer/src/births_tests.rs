@@ -323,7 +323,7 @@ fn a_fork_from_its_call_to_its_end() {
                 parent: 40,
                 child: 5
             }),
-            lifetime: Some(Nanos(7_100)),
+            lifetime: Some(Nanos(7_000)),
             exit: Some(report::Exit {
                 at_ns: 9_000,
                 code: 3,

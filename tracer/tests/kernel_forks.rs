@@ -280,7 +280,7 @@ fn without_forks_the_same_births_are_told_without_their_price() {
             fork["cross_cpu"].is_boolean() && !fork["exit"].is_null(),
             "{fork:#}"
         );
-        let memory = fork["kind"] != "thread";
+        let memory = fork["kind"] != "worker";
         assert_eq!(fork["parent_rss_bytes"].is_u64(), memory, "{fork:#}");
     }
     for fork in list(&measured, "forks") {

@@ -98,6 +98,7 @@ impl ForkRow {
     /// What became of it.
     pub fn remember(&mut self, who: &Identity) {
         self.child_comm = who.comm;
+        self.queued = self.queued.or(who.born_at);
         self.died = who.died_at;
         self.exit = who.exit.map(|exit| (exit.at, exit.status));
     }

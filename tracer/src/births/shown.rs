@@ -90,7 +90,11 @@ impl Births {
             parent_page_table_bytes: memory.map(|memory| memory.page_table_bytes),
             parent_mappings: memory.map(|memory| memory.mappings.into()),
             cow_faults: (self.cow && copied).then_some(row.cow),
-            lifetime: row.died.filter(inside).map(|died| died.since(row.at)),
+            lifetime: row
+                .died
+                .filter(inside)
+                .zip(row.queued)
+                .map(|(died, queued)| died.since(queued)),
             exit: row
                 .exit
                 .filter(|_| row.died.as_ref().is_some_and(inside))
@@ -161,7 +165,8 @@ impl Births {
                         wait: process.totals.wait,
                         ..self.deeds(self.made.own(*id))
                     },
-                    subtree: self.below(self.made.below(*id)),
+                    folded: self.below(self.made.below(*id)),
+                    subtree: BranchCosts::default(),
                 },
             }
         });

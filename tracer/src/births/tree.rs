@@ -9,7 +9,7 @@ use crate::report::{Branch, BranchCosts};
 #[derive(Clone, Debug)]
 pub struct Node {
     pub parent: Option<usize>,
-    /// `own` and what of `subtree` has no node: the rest is filled in.
+    /// `depth` and `subtree` are filled in.
     pub branch: Branch,
 }
 
@@ -45,8 +45,9 @@ pub fn grow(nodes: Vec<Node>) -> Vec<Branch> {
         }
     }
     for &at in order.iter().rev() {
-        let own = branches[at].own;
+        let Branch { own, folded, .. } = branches[at].clone();
         add(&mut branches[at].subtree, &own);
+        add(&mut branches[at].subtree, &folded);
         if let Some(parent) = parents[at] {
             let below = branches[at].subtree;
             add(&mut branches[parent].subtree, &below);

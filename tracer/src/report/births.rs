@@ -62,7 +62,7 @@ pub struct Fork {
     pub parent_mappings: Option<u64>,
     /// In the first 100 ms, or until the next fork or exec.
     pub cow_faults: Option<CowFaults>,
-    /// From `at_ns` to its end.
+    /// As of its row: from its first run queue to its last switch-out.
     pub lifetime: Option<Nanos>,
     pub exit: Option<Exit>,
 }
@@ -144,13 +144,15 @@ pub struct Branch {
     pub comm: Comm,
     pub exit: Option<Exit>,
     pub own: BranchCosts,
+    /// Descendants that have no branch of their own any more.
+    pub folded: BranchCosts,
     /// With all that descends from it.
     pub subtree: BranchCosts,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BranchCosts {
-    /// In the subtree, itself included; of its own: 1.
+    /// Of its own: 1.
     pub processes: u64,
     pub threads: u64,
     pub run: Nanos,

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use rustix::process::{WaitOptions, waitpid};
 
 use super::{Deadline, LONG, WorkloadOptions, join, monotonic, spawn, tell};
-use crate::kernel::raw::births::{Pages, Resident, fork, run_first};
+use crate::kernel::raw::births::{Pages, Resident, clone3, run_first};
 
 const STEPS: [usize; 3] = [0, 100 << 20, 1 << 30];
 
@@ -39,7 +39,7 @@ fn climb(name: &str, pages: Pages, count: u64, deadline: Deadline) -> anyhow::Re
                 break;
             }
             let start = monotonic();
-            let child = fork(0).context("fork")?;
+            let child = clone3(0).context("fork")?;
             let took = monotonic() - start;
             waitpid(Some(child), WaitOptions::empty()).context("wait for a child")?;
             let Before {

@@ -249,10 +249,15 @@ fn fork_problem(fork: &Value, measured: bool) -> Option<&'static str> {
     {
         return Some("executed before it ran");
     }
-    if let (Some(exit), Some(born)) = (fork["exit"]["at_ns"].as_i64(), fork["at_ns"].as_i64())
-        && fork["lifetime_ns"].as_i64() != Some(exit - born)
-    {
-        return Some("lived from another time or to another");
+    if let (Some(exit), Some(born)) = (fork["exit"]["at_ns"].as_i64(), fork["at_ns"].as_i64()) {
+        // It leaves its CPU for the last time after it has called exit.
+        let least = exit - born - fork["wake_ns"].as_i64().unwrap_or(0);
+        if fork["lifetime_ns"]
+            .as_i64()
+            .is_none_or(|lived| lived < least)
+        {
+            return Some("ended before it called exit");
+        }
     }
     if fork["kind"] == "thread" && fork["parent"]["pid"] != fork["child"]["pid"] {
         return Some("a thread of another process");
@@ -298,10 +303,13 @@ fn tree_problems(report: &Value, measured: bool) -> Vec<String> {
         }
     }
     for key in BRANCH {
-        let pointers = [format!("/own/{key}"), format!("/subtree/{key}")];
-        let [own, whole] = pointers
-            .map(|pointer| -> Vec<u64> { tree.iter().map(|row| number(row, &pointer)).collect() });
-        let mut sums = own;
+        let column = |what: &str| -> Vec<u64> {
+            let pointer = format!("/{what}/{key}");
+            tree.iter().map(|row| number(row, &pointer)).collect()
+        };
+        let (whole, folded) = (column("subtree"), column("folded"));
+        let own = column("own").into_iter().zip(folded);
+        let mut sums: Vec<u64> = own.map(|(own, folded)| own + folded).collect();
         let parents = parents(tree);
         for position in (0..tree.len()).rev() {
             if sums[position] != whole[position] {

@@ -94,6 +94,8 @@ fn agrees(run: &Run, exact: bool) -> Result<(), TestCaseError> {
             );
         }
         if exact {
+            let preempted: u64 = thread.preempted_by.iter().map(|row| row.count).sum();
+            prop_assert!(preempted <= thread.totals.involuntary, "{:?}", thread);
             let shares = waited_for(thread);
             prop_assert_eq!(
                 &shares,

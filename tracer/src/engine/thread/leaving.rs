@@ -122,7 +122,7 @@ impl Thread {
             SwitchOut::Runnable => State::Runnable {
                 since: at,
                 began: WaitBegan::Involuntary,
-                cause: cause(switch, yielded),
+                cause: cause(switch, yielded, &departure),
                 // One that yields goes by itself, whatever was decided before.
                 resched: switch.resched.filter(|_| !yielded),
                 stamped: switch.stamped,
@@ -213,12 +213,15 @@ fn interrupted(length: Nanos, then: Option<Interrupts>, now: Interrupts) -> Inte
 }
 
 /// Why a thread that can go on does not.
-fn cause(switch: &Switch, yielded: bool) -> WaitCause {
+fn cause(switch: &Switch, yielded: bool, departure: &Departure) -> WaitCause {
+    // Newer kernels (6.18 does) tell the state of one that a signal kept from its sleep as if it had never wanted
+    // to: but it counts as one that left of its own accord.
+    let by_itself = departure.involuntary == 0 && departure.voluntary > 0;
     if switch.throttled {
         WaitCause::Throttled
     } else if yielded {
         WaitCause::Yielded
-    } else if switch.requeued {
+    } else if switch.requeued || by_itself {
         WaitCause::Requeued
     } else {
         WaitCause::Preempted

@@ -206,6 +206,7 @@ struct Branch<'a> {
     comm: Cow<'a, str>,
     exit: Option<Exit>,
     own: BranchCosts,
+    folded: BranchCosts,
     subtree: BranchCosts,
 }
 
@@ -237,6 +238,7 @@ fn branch(branch: &report::Branch) -> Branch<'_> {
         comm: escape::json(branch.comm.bytes()),
         exit: branch.exit.map(exit),
         own: costs(&branch.own),
+        folded: costs(&branch.folded),
         subtree: costs(&branch.subtree),
     }
 }
