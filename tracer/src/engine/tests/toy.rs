@@ -260,7 +260,7 @@ impl Toy {
             Leave::PreemptedGoingToSleep => (task_state::INTERRUPTIBLE, true, true),
             Leave::Yields => (0, true, false),
             // Newer kernels tell the state that it was set back to.
-            Leave::SignalPending if self.tasks[prev].nvcsw % 2 == 0 => (0, true, false),
+            Leave::SignalPending if self.tasks[prev].nvcsw.is_multiple_of(2) => (0, true, false),
             Leave::SignalPending => (task_state::INTERRUPTIBLE, true, false),
             Leave::Off { state, .. } => (bits_of(state), false, false),
             Leave::Dies => (task_state::DEAD, false, false),
