@@ -31,5 +31,6 @@ pub mod command;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 pub mod output;
+pub mod recording;
 #[cfg(target_os = "linux")]
 pub mod workload;

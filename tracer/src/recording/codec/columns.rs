@@ -1,0 +1,230 @@
+//! Columns of numbers as bytes. A number is cut into groups of seven bits, the lowest first, the top bit of
+//! each saying whether another follows; all first groups of a column are one *plane*, all second ones the
+//! next. Planes are compressed one by one: the noise of a column stays in its first ones, and a plane that is
+//! nothing but foretold numbers is one byte, however long.
+
+use zstd::bulk::{Compressor, Decompressor};
+
+use crate::recording::format::{LEVEL, take, take_u32};
+
+/// Groups of seven bits in 64.
+const PLANES: usize = 10;
+
+/// Of all planes of a block, when unpacked.
+const LARGEST: usize = 64 << 20;
+
+/// How a plane is stored.
+mod stored {
+    pub const PLAIN: u8 = 0;
+    /// One byte, again and again.
+    pub const SAME: u8 = 1;
+    pub const ZSTD: u8 = 2;
+}
+
+type Column = [Vec<u8>; PLANES];
+
+pub struct Packer {
+    columns: Vec<Column>,
+    zstd: Compressor<'static>,
+    packed: Vec<u8>,
+    /// Bytes of each column in the last block: for measurements.
+    #[cfg(test)]
+    pub sizes: Vec<usize>,
+}
+
+impl Packer {
+    pub fn new(columns: usize) -> std::io::Result<Packer> {
+        Ok(Packer {
+            columns: (0..columns).map(|_| Column::default()).collect(),
+            zstd: Compressor::new(LEVEL)?,
+            packed: Vec::new(),
+            #[cfg(test)]
+            sizes: Vec::new(),
+        })
+    }
+
+    #[inline]
+    pub fn push(&mut self, column: usize, number: u64) {
+        let planes = &mut self.columns[column];
+        let mut rest = number;
+        for plane in planes {
+            let low = (rest & 0x7f) as u8;
+            rest >>= 7;
+            if rest == 0 {
+                plane.push(low);
+                return;
+            }
+            plane.push(low | 0x80);
+        }
+    }
+
+    /// Bytes as they are, into the first plane: such a column holds nothing else.
+    pub fn push_bytes(&mut self, column: usize, bytes: &[u8]) {
+        self.columns[column][0].extend(bytes);
+    }
+
+    /// All columns, which are empty afterwards.
+    pub fn pack(&mut self, into: &mut Vec<u8>) -> std::io::Result<()> {
+        #[cfg(test)]
+        self.sizes.clear();
+        for planes in &mut self.columns {
+            let used = planes.iter().take_while(|plane| !plane.is_empty()).count();
+            #[cfg(test)]
+            let before = into.len();
+            into.push(used as u8);
+            for plane in &mut planes[..used] {
+                pack_plane(plane, &mut self.zstd, &mut self.packed, into)?;
+                plane.clear();
+            }
+            #[cfg(test)]
+            self.sizes.push(into.len() - before);
+        }
+        Ok(())
+    }
+}
+
+fn pack_plane(
+    plane: &[u8],
+    zstd: &mut Compressor<'static>,
+    packed: &mut Vec<u8>,
+    into: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    let head = |into: &mut Vec<u8>, stored: u8, size: usize| {
+        into.push(stored);
+        into.extend((plane.len() as u32).to_le_bytes());
+        into.extend((size as u32).to_le_bytes());
+    };
+    if plane.iter().all(|byte| *byte == plane[0]) {
+        head(into, stored::SAME, 1);
+        into.push(plane[0]);
+        return Ok(());
+    }
+    packed.clear();
+    packed.reserve(zstd::zstd_safe::compress_bound(plane.len()));
+    zstd.compress_to_buffer(plane, packed)?;
+    if packed.len() < plane.len() {
+        head(into, stored::ZSTD, packed.len());
+        into.extend(packed.as_slice());
+    } else {
+        head(into, stored::PLAIN, plane.len());
+        into.extend(plane);
+    }
+    Ok(())
+}
+
+/// What is left of a plane.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    at: u32,
+    end: u32,
+}
+
+pub struct Unpacker {
+    planes: Vec<[Cursor; PLANES]>,
+    bytes: Vec<u8>,
+    zstd: Decompressor<'static>,
+    plane: Vec<u8>,
+    /// More was asked for than there is.
+    short: bool,
+}
+
+impl Unpacker {
+    pub fn new(columns: usize) -> std::io::Result<Unpacker> {
+        Ok(Unpacker {
+            planes: vec![Default::default(); columns],
+            bytes: Vec::new(),
+            zstd: Decompressor::new()?,
+            plane: Vec::new(),
+            short: false,
+        })
+    }
+
+    /// What [`Packer::pack`] made. `None`: it did not make that.
+    pub fn unpack(&mut self, mut from: &[u8]) -> Option<()> {
+        let from = &mut from;
+        self.bytes.clear();
+        self.short = false;
+        for column in 0..self.planes.len() {
+            let [used] = take(from)?;
+            self.planes[column] = Default::default();
+            for plane in 0..usize::from(used) {
+                let at = self.bytes.len();
+                self.unpack_plane(from)?;
+                let cursor = self.planes[column].get_mut(plane)?;
+                (cursor.at, cursor.end) = (at as u32, self.bytes.len() as u32);
+            }
+        }
+        from.is_empty().then_some(())
+    }
+
+    fn unpack_plane(&mut self, from: &mut &[u8]) -> Option<()> {
+        let [stored] = take(from)?;
+        let length = take_u32(from)? as usize;
+        let (packed, rest) = from.split_at_checked(take_u32(from)? as usize)?;
+        *from = rest;
+        let end = self.bytes.len() + length;
+        if end > LARGEST {
+            return None;
+        }
+        match (stored, packed) {
+            (stored::PLAIN, bytes) => self.bytes.extend(bytes),
+            (stored::SAME, &[byte]) => self.bytes.resize(end, byte),
+            (stored::ZSTD, frame) => {
+                self.plane.clear();
+                self.plane.reserve(length);
+                self.zstd
+                    .decompress_to_buffer(frame, &mut self.plane)
+                    .ok()?;
+                self.bytes.extend(&self.plane);
+            }
+            _ => return None,
+        }
+        (self.bytes.len() == end).then_some(())
+    }
+
+    /// 0 when there is none: `is_used_up` tells.
+    #[inline]
+    pub fn pull(&mut self, column: usize) -> u64 {
+        let low = self.group(column, 0);
+        if low < 0x80 {
+            return low;
+        }
+        let mut number = low & 0x7f;
+        for plane in 1..PLANES {
+            let group = self.group(column, plane);
+            number |= (group & 0x7f) << (7 * plane);
+            if group < 0x80 {
+                break;
+            }
+        }
+        number
+    }
+
+    #[inline]
+    fn group(&mut self, column: usize, plane: usize) -> u64 {
+        let cursor = &mut self.planes[column][plane];
+        let at = cursor.at;
+        if at == cursor.end {
+            self.short = true;
+            return 0;
+        }
+        cursor.at += 1;
+        self.bytes[at as usize].into()
+    }
+
+    /// The next bytes of a column of bytes, as far as there are any.
+    pub fn pull_bytes(&mut self, column: usize, into: &mut [u8]) {
+        let cursor = &mut self.planes[column][0];
+        let there = &self.bytes[cursor.at as usize..cursor.end as usize];
+        let length = there.len().min(into.len());
+        into[..length].copy_from_slice(&there[..length]);
+        self.short |= length < into.len();
+        cursor.at += length as u32;
+    }
+
+    /// Whether everything was asked for, and nothing else.
+    pub fn is_used_up(&self) -> bool {
+        let left = |cursor: &Cursor| cursor.at != cursor.end;
+        !self.short && !self.planes.iter().flatten().any(left)
+    }
+}

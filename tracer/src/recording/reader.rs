@@ -1,0 +1,149 @@
+//! File → records, block by block. Nothing in a file is believed before its checksum is right, and no more
+//! memory is taken than a block that a [`super::Writer`] makes can need.
+
+use std::io::{self, Read};
+
+use super::codec::{Decoder, Items};
+use super::format::{
+    BLOCK_HEADER, BLOCK_ITEMS, BlockHeader, LARGEST, MAGIC, PREFIX, VERSION, block_kind, take,
+    take_u32, unpack,
+};
+use super::{Item, OpenError};
+
+pub struct Reader<R: Read> {
+    input: R,
+    header: Vec<u8>,
+    trailer: Option<Vec<u8>>,
+    cut: bool,
+    blocks: u32,
+    items: Items,
+    decoder: Decoder,
+    payload: Vec<u8>,
+}
+
+/// What comes next in a file.
+enum Next {
+    Block(BlockHeader),
+    /// The file ends here, or makes no sense from here on.
+    Cut,
+}
+
+impl<R: Read> Reader<R> {
+    pub fn open(mut input: R) -> Result<Reader<R>, OpenError> {
+        let mut prefix = Vec::new();
+        read_up_to(&mut input, PREFIX, &mut prefix)?;
+        let rest = &mut prefix.as_slice();
+        if take(rest) != Some(MAGIC) {
+            return Err(OpenError::NotARecording);
+        }
+        let damaged = OpenError::DamagedHeader;
+        match take(rest).map(u16::from_le_bytes) {
+            Some(1..=VERSION) => {}
+            Some(found @ VERSION..) => return Err(OpenError::Newer { found }),
+            Some(0) | None => return Err(damaged),
+        }
+        let (Some(size), Some(packed_size), Some(checksum)) =
+            (take_u32(rest), take_u32(rest), take_u32(rest))
+        else {
+            return Err(damaged);
+        };
+        let (size, packed_size) = (size as usize, packed_size as usize);
+        if packed_size > LARGEST {
+            return Err(damaged);
+        }
+        let mut packed = Vec::new();
+        read_up_to(&mut input, packed_size, &mut packed)?;
+        let mut found = crc32fast::Hasher::new();
+        found.update(&prefix[..PREFIX - 4]);
+        found.update(&packed);
+        if packed.len() < packed_size || found.finalize() != checksum {
+            return Err(damaged);
+        }
+        Ok(Reader {
+            input,
+            header: unpack(&packed, size).ok_or(damaged)?,
+            trailer: None,
+            cut: false,
+            blocks: 0,
+            items: Items::default(),
+            decoder: Decoder::new()?,
+            payload: Vec::new(),
+        })
+    }
+
+    /// What the writer's caller wrote first.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The items of the next block, in the order in which they were written. False: there is none.
+    pub fn next_block(&mut self, mut each: impl FnMut(Item<'_>)) -> io::Result<bool> {
+        while self.trailer.is_none() && !self.cut {
+            let Next::Block(header) = self.read_block()? else {
+                self.cut = true;
+                break;
+            };
+            match header.kind {
+                block_kind::ITEMS if self.unpack_items(header).is_some() => {
+                    self.items.iter().for_each(&mut each);
+                    return Ok(true);
+                }
+                block_kind::ITEMS => self.cut = true,
+                block_kind::TRAILER => {
+                    self.trailer = self.unpack_trailer();
+                    self.cut = self.trailer.is_none();
+                }
+                // Of a later minor version.
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the writer's caller wrote last, once there is no next block. `None`: it did not come to that.
+    pub fn trailer(&self) -> Option<&[u8]> {
+        self.trailer.as_deref()
+    }
+
+    /// Whether there is no next block because the file ends too early or is damaged. All whole blocks before
+    /// that have been read.
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// The next block, its payload into `payload`.
+    fn read_block(&mut self) -> io::Result<Next> {
+        read_up_to(&mut self.input, BLOCK_HEADER, &mut self.payload)?;
+        let parsed = self.payload.first_chunk().and_then(BlockHeader::parse);
+        let Some((header, checksum)) = parsed.filter(|(header, _)| header.number == self.blocks)
+        else {
+            return Ok(Next::Cut);
+        };
+        self.blocks = self.blocks.wrapping_add(1);
+        let size = header.bytes as usize;
+        read_up_to(&mut self.input, size, &mut self.payload)?;
+        let whole = self.payload.len() == size && crc32fast::hash(&self.payload) == checksum;
+        Ok(if whole { Next::Block(header) } else { Next::Cut })
+    }
+
+    fn unpack_items(&mut self, header: BlockHeader) -> Option<()> {
+        let count = header.items as usize;
+        if count > BLOCK_ITEMS {
+            return None;
+        }
+        self.decoder.decode(&self.payload, count, &mut self.items)
+    }
+
+    fn unpack_trailer(&self) -> Option<Vec<u8>> {
+        let packed = &mut self.payload.as_slice();
+        let size = take_u32(packed)? as usize;
+        unpack(packed, size)
+    }
+}
+
+/// Less only where the input ends. The buffer grows with what comes, not with what was announced.
+fn read_up_to(input: &mut impl Read, size: usize, into: &mut Vec<u8>) -> io::Result<()> {
+    into.clear();
+    input.take(size as u64).read_to_end(into)?;
+    Ok(())
+}
