@@ -77,7 +77,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    fn close_block(&mut self) -> io::Result<()> {
+    pub(super) fn close_block(&mut self) -> io::Result<()> {
         if self.items.places.is_empty() {
             return Ok(());
         }

@@ -198,7 +198,9 @@ fn goes<C: Coder>(coder: &mut C, thread: &mut Thread, record: &mut Switch) {
     thread.run_delay = record.prev_run_delay_ns;
 
     let ran = task_clock(record).wrapping_sub(thread.task_clock);
-    let guess = thread.sum_exec.wrapping_add(if thread.counts { ran } else { 0 });
+    let guess = thread
+        .sum_exec
+        .wrapping_add(if thread.counts { ran } else { 0 });
     record.prev_sum_exec_ns = coder.number(SUM_EXEC, record.prev_sum_exec_ns, guess);
     // Run time of the idle thread is not counted.
     thread.counts = record.prev_sum_exec_ns != thread.sum_exec;
