@@ -6,10 +6,7 @@ use std::collections::VecDeque;
 
 use tracer_common::record::{self, Header, kind, next_kind, switch_flags};
 
-#[path = "../../src/engine/tests/bytes.rs"]
-mod bytes;
-
-use bytes::bytes_of;
+use super::bytes::bytes_of;
 
 const DRAIN_NS: u64 = 10_000_000;
 
@@ -276,7 +273,7 @@ impl Machine {
             next_wait_ns: wait,
             next_seq: (into.nvcsw + into.nivcsw) as u32,
             prev_state: u32::from(sleeps),
-            syscall: u32::from(from.tid % 2),
+            syscall: from.tid % 2,
             nr_running: self.places[cpu].queue.len() as u32 + 1,
             rq_clock_ns: clock,
             next_waking_ns: into.waking.0,
