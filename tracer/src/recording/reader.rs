@@ -123,7 +123,11 @@ impl<R: Read> Reader<R> {
         let size = header.bytes as usize;
         read_up_to(&mut self.input, size, &mut self.payload)?;
         let whole = self.payload.len() == size && crc32fast::hash(&self.payload) == checksum;
-        Ok(if whole { Next::Block(header) } else { Next::Cut })
+        Ok(if whole {
+            Next::Block(header)
+        } else {
+            Next::Cut
+        })
     }
 
     fn unpack_items(&mut self, header: BlockHeader) -> Option<()> {

@@ -4,12 +4,14 @@ use std::io::{self, Write};
 
 use super::Item;
 use super::codec::{Encoder, Items};
-use super::format::{BlockHeader, block_kind, pack, prefix};
+use super::format::{BLOCK_NS, BlockHeader, block_kind, pack, prefix};
 
 pub struct Writer<W: Write> {
     out: W,
     written: u64,
     blocks: u32,
+    /// The first watermark of the block.
+    since: Option<u64>,
     items: Items,
     encoder: Encoder,
     payload: Vec<u8>,
@@ -25,6 +27,7 @@ impl<W: Write> Writer<W> {
             out,
             written: prefix.len() as u64,
             blocks: 0,
+            since: None,
             items: Items::default(),
             encoder: Encoder::new()?,
             payload: Vec::new(),
@@ -45,7 +48,12 @@ impl<W: Write> Writer<W> {
 
     /// The pipeline was advanced to here, after what was recorded so far.
     pub fn advance(&mut self, watermark: u64) -> io::Result<()> {
-        self.push(Item::Advance(watermark))
+        self.push(Item::Advance(watermark))?;
+        let since = *self.since.get_or_insert(watermark);
+        if watermark.saturating_sub(since) >= BLOCK_NS {
+            self.close_block()?;
+        }
+        Ok(())
     }
 
     /// Bytes in the file so far.
@@ -77,11 +85,12 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    fn close_block(&mut self) -> io::Result<()> {
+    pub(super) fn close_block(&mut self) -> io::Result<()> {
         if self.items.places.is_empty() {
             return Ok(());
         }
         self.payload.clear();
+        self.since = None;
         let times = self.encoder.encode(&mut self.items, &mut self.payload)?;
         let items = self.items.places.len() as u32;
         self.items.clear();

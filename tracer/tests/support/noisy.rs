@@ -6,10 +6,7 @@ use std::collections::VecDeque;
 
 use tracer_common::record::{self, Header, kind, next_kind, switch_flags};
 
-#[path = "../../src/engine/tests/bytes.rs"]
-mod bytes;
-
-use bytes::bytes_of;
+use super::bytes::bytes_of;
 
 const DRAIN_NS: u64 = 10_000_000;
 
@@ -77,11 +74,19 @@ impl Machine {
             let task = Task {
                 key,
                 tid: if idle { 0 } else { 4000 + id as u32 },
-                tgid: if idle { 0 } else { 4000 + (id - cpus) as u32 / 40 },
+                tgid: if idle {
+                    0
+                } else {
+                    4000 + (id - cpus) as u32 / 40
+                },
                 nvcsw: machine.draw() % 50_000,
                 nivcsw: machine.draw() % 5_000,
                 run_delay: machine.draw() % 10_000_000_000,
-                sum_exec: if idle { 0 } else { machine.draw() % 10_000_000_000 },
+                sum_exec: if idle {
+                    0
+                } else {
+                    machine.draw() % 10_000_000_000
+                },
                 cpu: (id % cpus.max(1)) % cpus,
                 asleep: true,
                 ..Task::default()
@@ -170,7 +175,7 @@ impl Machine {
                             };
                             self.wake(receiver, to, cpu);
                         }
-                    } else if self.draw().is_multiple_of(8) {
+                    } else if self.draw().is_multiple_of(2) {
                         let sender = group + self.draw() as usize % 20;
                         if self.tasks[sender].asleep {
                             self.wake(sender, self.tasks[sender].cpu, cpu);
@@ -220,7 +225,11 @@ impl Machine {
         };
         let next = self.places[cpu].queue.remove(place as usize).unwrap_or(cpu);
         let at = self.places[cpu].now;
-        let resched = if sleeps || prev < cpus { 0 } else { 300 + self.noise(50) };
+        let resched = if sleeps || prev < cpus {
+            0
+        } else {
+            300 + self.noise(50)
+        };
         let clock = (at - resched - 110 - self.noise(15)).max(self.places[cpu].exec_start);
         let idle = prev < cpus;
         let ran = clock - self.places[cpu].exec_start;
@@ -245,7 +254,11 @@ impl Machine {
         ] {
             flags |= if set { bit } else { 0 };
         }
-        let wait = if queued { clock.saturating_sub(into.last_queued) } else { 0 };
+        let wait = if queued {
+            clock.saturating_sub(into.last_queued)
+        } else {
+            0
+        };
         let record = record::Switch {
             header: header(at, kind::SWITCH, size_of::<record::Switch>(), cpu, flags),
             prev: from.key,
@@ -260,7 +273,7 @@ impl Machine {
             next_wait_ns: wait,
             next_seq: (into.nvcsw + into.nivcsw) as u32,
             prev_state: u32::from(sleeps),
-            syscall: u32::from(from.tid % 2),
+            syscall: from.tid % 2,
             nr_running: self.places[cpu].queue.len() as u32 + 1,
             rq_clock_ns: clock,
             next_waking_ns: into.waking.0,
@@ -288,7 +301,9 @@ impl Machine {
 
     /// About so long, and now and then an interrupt.
     fn pass(&mut self, cpu: usize, mean: u64, deviation: u64) {
-        let mut took = (mean + self.noise(deviation)).saturating_sub(2 * deviation).max(1);
+        let mut took = (mean + self.noise(deviation))
+            .saturating_sub(2 * deviation)
+            .max(1);
         if self.draw().is_multiple_of(400) {
             let interrupt = 2_000 + self.draw() % 8_000;
             self.places[cpu].irq += interrupt;

@@ -160,7 +160,8 @@ impl Unpacker {
     fn unpack_plane(&mut self, from: &mut &[u8]) -> Option<()> {
         let [stored] = take(from)?;
         let length = take_u32(from)? as usize;
-        let (packed, rest) = from.split_at_checked(take_u32(from)? as usize)?;
+        let size = take_u32(from)? as usize;
+        let (packed, rest) = from.split_at_checked(size)?;
         *from = rest;
         let end = self.bytes.len() + length;
         if end > LARGEST {

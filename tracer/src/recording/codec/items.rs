@@ -66,7 +66,7 @@ impl Items {
             return None;
         }
         if self.bytes.len() < end {
-            self.bytes.resize(end.next_multiple_of(1 << 20), 0);
+            self.bytes.resize(end.next_multiple_of(1 << 14), 0);
         }
         let place = Place {
             start: self.end as u32,
@@ -109,7 +109,8 @@ fn what_is(bytes: &[u8]) -> u8 {
         what::SWITCH
     } else {
         let mut layouts = LAYOUTS.iter();
-        let known = layouts.position(|layout| layout.kind == header.kind && layout.bytes == bytes.len());
+        let known =
+            layouts.position(|layout| layout.kind == header.kind && layout.bytes == bytes.len());
         known.map_or(what::RAW, |layout| what::OTHERS + layout as u8)
     }
 }

@@ -214,9 +214,19 @@ impl Decoder {
 impl Encoder {
     /// The bytes of each column in the last block.
     pub fn sizes(&self) -> impl Iterator<Item = (String, usize)> {
-        let outline = ["WHAT", "RAW_LENGTH", "RAW", "ADVANCE", "CPU", "SWITCH_TIME", "TIME"];
+        let outline = [
+            "WHAT",
+            "RAW_LENGTH",
+            "RAW",
+            "ADVANCE",
+            "CPU",
+            "SWITCH_TIME",
+            "TIME",
+        ];
         let names = outline.into_iter().chain(switch::NAMES.iter().copied());
-        let names = names.map(str::to_owned).chain((0..).map(|column| format!("other {column}")));
+        let names = names
+            .map(str::to_owned)
+            .chain((0..).map(|column| format!("other {column}")));
         names.zip(self.packer.sizes.iter().copied())
     }
 }

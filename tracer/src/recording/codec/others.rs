@@ -82,7 +82,8 @@ impl Others {
                 let last = self.last[column];
                 let number = match field.like {
                     Like::Key => {
-                        let place = threads.code(coder, [self.base + column, keys], actual, last as u32);
+                        let place =
+                            threads.code(coder, [self.base + column, keys], actual, last as u32);
                         known = Some(place);
                         self.last[column] = place.into();
                         threads[place].key

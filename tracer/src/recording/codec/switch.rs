@@ -48,7 +48,17 @@ struct Place {
     resched: Mean,
     /// From a wake-up to the run queue.
     queue: Mean,
-    waking: u64,
+    waking: Waking,
+}
+
+/// Two guesses of when whoever comes was woken, and which is the better one lately.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waking {
+    /// Of whoever came before: queues are nearly first in, first out.
+    last: u64,
+    step: Mean,
+    /// How many bits each guess misses by: by the thread's last latency, by the queue.
+    misses: [Mean; 2],
 }
 
 impl Default for Place {
@@ -63,7 +73,7 @@ impl Default for Place {
             clock: [Mean::default(); 2],
             resched: Mean::default(),
             queue: Mean::default(),
-            waking: 0,
+            waking: Waking::default(),
         }
     }
 }
@@ -173,6 +183,13 @@ fn task_clock(record: &Switch) -> u64 {
     record.rq_clock_ns.wrapping_sub(record.clock_lag_ns)
 }
 
+/// In sixteenths of a bit, so that a mean moves.
+#[inline]
+fn miss(actual: u64, guess: u64) -> u64 {
+    let distance = (actual.wrapping_sub(guess) as i64).unsigned_abs();
+    16 * u64::from(u64::BITS - distance.leading_zeros())
+}
+
 #[inline]
 fn goes<C: Coder>(coder: &mut C, thread: &mut Thread, record: &mut Switch) {
     let flags = record.header.flags;
@@ -198,7 +215,9 @@ fn goes<C: Coder>(coder: &mut C, thread: &mut Thread, record: &mut Switch) {
     thread.run_delay = record.prev_run_delay_ns;
 
     let ran = task_clock(record).wrapping_sub(thread.task_clock);
-    let guess = thread.sum_exec.wrapping_add(if thread.counts { ran } else { 0 });
+    let guess = thread
+        .sum_exec
+        .wrapping_add(if thread.counts { ran } else { 0 });
     record.prev_sum_exec_ns = coder.number(SUM_EXEC, record.prev_sum_exec_ns, guess);
     // Run time of the idle thread is not counted.
     thread.counts = record.prev_sum_exec_ns != thread.sum_exec;
@@ -223,10 +242,21 @@ fn comes<C: Coder>(coder: &mut C, thread: &mut Thread, place: &mut Place, record
     let woken = coder.plain(WOKEN, u64::from(woken != guess)) != u64::from(guess);
     if woken {
         let at = record.header.at_ns;
-        let guess = at.wrapping_sub(thread.latency.get());
-        record.next_waking_ns = coder.number(WAKING, record.next_waking_ns, guess);
-        thread.latency.add(at.wrapping_sub(record.next_waking_ns));
-        place.waking = record.next_waking_ns;
+        let waking = &mut place.waking;
+        let by_thread = at.wrapping_sub(thread.latency.get());
+        let by_queue = waking.last.wrapping_add(waking.step.get());
+        let guess = if waking.misses[1].get() < waking.misses[0].get() {
+            by_queue
+        } else {
+            by_thread
+        };
+        let woken = coder.number(WAKING, record.next_waking_ns, guess);
+        record.next_waking_ns = woken;
+        waking.misses[0].add(miss(woken, by_thread));
+        waking.misses[1].add(miss(woken, by_queue));
+        waking.step.add(woken.wrapping_sub(waking.last));
+        waking.last = woken;
+        thread.latency.add(at.wrapping_sub(woken));
     } else {
         record.next_waking_ns = 0;
     }
