@@ -12,6 +12,9 @@ use regex::bytes::Regex;
 
 pub use crate::output::Format;
 
+const MAX_THREADS: u32 = 10_000;
+const MAX_FORKS: u32 = 10_000;
+
 /// Account every context switch to threads and processes, and prove that nothing is missing.
 #[derive(Debug, Parser)]
 #[command(
@@ -32,6 +35,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Box<RunOptions>),
+    Record(Box<RecordOptions>),
+    Report(Box<ReportOptions>),
     Doctor(DoctorOptions),
     /// Write the files that belong to an installation.
     #[command(hide = true)]
@@ -76,11 +81,11 @@ pub struct RunOptions {
     pub buffer: Option<u64>,
 
     /// Ended threads kept apart; the oldest beyond it are summed up in their process
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = MAX_THREADS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_threads: u32,
 
     /// Births kept apart, and as many execs and ends; beyond it the dearest are kept, all are summed up
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = MAX_FORKS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_forks: u32,
 
     /// Stop, and report, when tracing takes more than this share of the machine, in per cent, over a second
@@ -103,6 +108,14 @@ pub struct RunOptions {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
+    /// Write a recording, too: see `tracer record`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Write no report.
+    #[arg(skip)]
+    pub silent: bool,
+
     /// Tell on standard error what is loaded, attached and detached, and rare messages of the kernel programs
     #[arg(short, long)]
     pub verbose: bool,
@@ -110,6 +123,128 @@ pub struct RunOptions {
     // Last: its heading would go on to what follows it.
     #[command(flatten)]
     pub target: TargetOptions,
+}
+
+/// Trace the scheduler into a file, for `tracer report` and whatever is asked later.
+///
+/// Ends as `tracer run` does. A recording that was cut off can be read up to where it was written last.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Durations: 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h). Sizes: 64KiB, 64MiB (B, KiB, MiB, GiB)."
+)]
+pub struct RecordOptions {
+    /// Write the recording here, readable for its owner alone
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Stop after this time [default: until the target is gone, for --pid, --tid and COMMAND, or a signal arrives]
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+
+    /// Measure what fork, clone, exec and exit take, in the system call and after it; slows every system call of the machine a little
+    #[arg(long)]
+    pub forks: bool,
+
+    /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two [default: by memory, 1MiB to 8MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::buffer)]
+    pub buffer: Option<u64>,
+
+    /// Stop when tracing takes more than this share of the machine, in per cent, over a second
+    #[arg(long, value_name = "PERCENT", value_parser = values::percent)]
+    pub max_overhead: Option<f64>,
+
+    /// Tell on standard error what is loaded, attached and detached, and rare messages of the kernel programs
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    // Last: its heading would go on to what follows it.
+    #[command(flatten)]
+    pub target: TargetOptions,
+}
+
+impl RecordOptions {
+    /// As a run that writes no report.
+    pub fn into_run(self) -> RunOptions {
+        RunOptions {
+            duration: self.duration,
+            interval: None,
+            slower: None,
+            forks: self.forks,
+            buffer: self.buffer,
+            max_threads: MAX_THREADS,
+            max_forks: MAX_FORKS,
+            max_overhead: self.max_overhead,
+            cost: CostMethod::Calibrated,
+            cmdline: false,
+            // Never shown, and no terminal asks for intervals.
+            format: Format::Json,
+            output: None,
+            record: Some(self.output),
+            silent: true,
+            verbose: self.verbose,
+            target: self.target,
+        }
+    }
+}
+
+/// Report from a recording what `tracer run` would have reported.
+///
+/// Works on any system, for any user who may read the file.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Durations: 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h).")]
+pub struct ReportOptions {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Tell each wake-up or preemption that kept a thread from its CPU this long or longer, and what it was waited for
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub slower: Option<Duration>,
+
+    /// Ended threads kept apart; the oldest beyond it are summed up in their process
+    #[arg(long, value_name = "N", default_value_t = MAX_THREADS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_threads: u32,
+
+    /// Births kept apart, and as many execs and ends; beyond it the dearest are kept, all are summed up
+    #[arg(long, value_name = "N", default_value_t = MAX_FORKS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_forks: u32,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+
+    /// Write the report here instead of standard output; a regular file is replaced once the report is whole
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    // Last: its heading would go on to what follows it.
+    #[command(flatten)]
+    pub target: RecordedTarget,
+}
+
+/// Whom to report of: the union of all that is given; nothing is all that was recorded.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Target (the union of these; none: all that was recorded)")]
+pub struct RecordedTarget {
+    /// A process, all its threads and its descendants; several: 1,2 or repeated
+    #[arg(long = "pid", value_name = "PID", value_delimiter = ',', value_parser = values::pid)]
+    pub pids: Vec<u32>,
+
+    /// One thread, and what it creates; several: 1,2 or repeated
+    #[arg(long = "tid", value_name = "TID", value_delimiter = ',', value_parser = values::pid)]
+    pub tids: Vec<u32>,
+
+    /// Threads whose name matches this regular expression (anywhere in it; use ^ and $ to anchor); repeatable
+    #[arg(long = "comm", value_name = "REGEX", value_parser = values::regex)]
+    pub comms: Vec<Regex>,
+
+    /// A cgroup and all below it, by its path in the recording; repeatable
+    #[arg(long = "cgroup", value_name = "PATH")]
+    pub cgroups: Vec<PathBuf>,
+
+    /// Do not follow what the targets create: child processes, and new threads of a --tid or --comm
+    #[arg(long)]
+    pub no_children: bool,
 }
 
 /// How the cost of the kernel programs is found.

@@ -1,18 +1,23 @@
 //! One command per file; here: which one, and what its errors mean for the exit status.
 
+mod asked;
 #[cfg(target_os = "linux")]
 pub mod doctor;
 pub mod generate;
 #[cfg(target_os = "linux")]
 pub mod probes;
+pub mod report;
 #[cfg(target_os = "linux")]
 pub mod run;
+mod tape;
 
+use std::collections::HashMap;
 use std::io;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, WorkloadArguments};
 use crate::output::terminal;
+use crate::report::{Report, Verdict};
 use crate::workload::{self, WorkloadOptions};
 
 /// Errors that decide the exit status. All others end with 1.
@@ -63,14 +68,19 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(target_os = "linux")]
         Command::Run(options) => run::run(*options),
         #[cfg(target_os = "linux")]
+        Command::Record(options) => run::run(options.into_run()),
+        #[cfg(target_os = "linux")]
         Command::Doctor(options) => doctor::run(&options),
         #[cfg(target_os = "linux")]
         Command::Probes(options) => probes::run(&options),
         #[cfg(not(target_os = "linux"))]
-        Command::Run(_) | Command::Doctor(_) | Command::Probes(_) => Err(Failure::Refused(
-            "trace the scheduler: only Linux can be traced; run tracer there".to_owned(),
-        )
-        .into()),
+        Command::Run(_) | Command::Record(_) | Command::Doctor(_) | Command::Probes(_) => {
+            Err(Failure::Refused(
+                "trace the scheduler: only Linux can be traced; run tracer there".to_owned(),
+            )
+            .into())
+        }
+        Command::Report(options) => report::run(&options),
         Command::Generate(options) => generate::run(&options.what).map(|()| ExitCode::SUCCESS),
         Command::Workload(WorkloadArguments {
             name,
@@ -85,6 +95,31 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             workload::run(&options).map(|()| ExitCode::SUCCESS)
         }
     }
+}
+
+/// The names of the cgroups in a report.
+fn describe(report: &mut Report, cgroups: &HashMap<u64, String>) {
+    let path = |id: Option<u64>| cgroups.get(&id?).cloned();
+    if let Some(spikes) = &mut report.spikes {
+        for spike in &mut spikes.spikes {
+            spike.cgroup = path(spike.cgroup_id);
+        }
+        for cause in &mut spikes.causes {
+            cause.cgroup = path(cause.cgroup_id);
+        }
+    }
+    for process in &mut report.processes {
+        process.cgroup = path(process.cgroup_id);
+    }
+}
+
+/// An invalid report that somebody read is an error of its own.
+fn verdict_of(report: &Report) -> anyhow::Result<ExitCode> {
+    if report.quality.verdict == Verdict::Invalid {
+        let why = report.quality.reasons.first().cloned().unwrap_or_default();
+        return Err(Failure::Invalid(format!("the report is invalid: {why}")).into());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn exit_code(error: &anyhow::Error) -> u8 {

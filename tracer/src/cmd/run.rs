@@ -6,19 +6,24 @@ use anyhow::Context as _;
 use tokio::time::{Instant, sleep_until};
 use tracer_common::record::kind;
 
+pub use feed::now;
+
 use crate::{
     audit::Tolerance,
     cli::{CostMethod, RunOptions},
     cmd::{
-        Failure,
+        Failure, describe,
         run::{
-            feed::{Farewell, drain_all, now, push_counts, watch_target},
+            feed::{Farewell, Feed, drain_all, push_counts, watch_target},
             meter::Meter,
             pace::Pace,
+            recorder::Recorder,
             setup::{default_buffer, interval, raise_priority, style},
             signals::{Signals, pass_on},
             target::Resolved,
         },
+        tape::{Clocks, Head, OutsideDocument, Tail, TargetDocument, memory_of},
+        verdict_of,
     },
     command::{Running, Waiting},
     host::Host,
@@ -33,13 +38,14 @@ use crate::{
     model::{Nanos, Timestamp},
     output::{self, Format, Style, file::Output},
     pipeline::{Pipeline, Settings},
-    report::{EndReason, Report, Verdict},
+    report::{EndReason, Report},
     summary::Outside,
 };
 
 mod feed;
 mod meter;
 mod pace;
+mod recorder;
 mod setup;
 mod signals;
 mod target;
@@ -106,7 +112,8 @@ async fn trace(
 }
 
 struct Written {
-    report: Report,
+    /// `None`: nobody asked for one.
+    report: Option<Report>,
     /// By a reader, to its end.
     seen: bool,
 }
@@ -124,6 +131,7 @@ async fn observe(
     let mut host = host();
     let steal = StealSample::read();
     let mut output = Output::open(options.output.as_deref())?;
+    let clocks = Clocks::read();
     let buffer = options
         .buffer
         .unwrap_or_else(default_buffer)
@@ -183,18 +191,36 @@ async fn observe(
         ));
     }
 
-    let mut pipeline = Pipeline::new(settings);
+    let recorder = match &options.record {
+        Some(path) => Some(Recorder::create(
+            path,
+            &Head {
+                tracer_version: env!("CARGO_PKG_VERSION").to_owned(),
+                clocks,
+                host: host.clone(),
+                tick: settings.tolerance.tick.0,
+                facts: settings.facts.clone(),
+                target: TargetDocument::of(&settings.target),
+                cgroups: target.cgroups.clone().into_iter().collect(),
+            },
+        )?),
+        None => None,
+    };
+    let mut feed = Feed {
+        pipeline: (!options.silent || can_end).then(|| Pipeline::new(settings)),
+        recorder,
+    };
     // What the rings took since the probes are on must not be what the window's first records miss.
-    session.drain(|record| pipeline.push(record));
+    session.drain(|record| feed.push(record));
     let seen = session.snapshot(kind::THREAD).map_err(Failure::from)?;
     for record in seen.watched() {
-        pipeline.push(record);
+        feed.push(record);
     }
-    session.drain(|record| pipeline.push(record));
-    let started = jiff::Timestamp::now();
+    session.drain(|record| feed.push(record));
     let began = now();
-    pipeline.push(&edge(kind::WINDOW_BEGIN, began.0));
-    push_counts(&mut session, &mut pipeline, began)?;
+    let started = clocks.wall(began);
+    feed.push(&edge(kind::WINDOW_BEGIN, began.0));
+    push_counts(&mut session, &mut feed, began)?;
     // What was lost while the probes were being attached is before the window, and the first look is after it.
     let lost_before = session.counted().map_err(Failure::from)?.lost();
     let mut meter =
@@ -221,13 +247,14 @@ async fn observe(
         let drained_from = now();
         if let Some(intervals) = &mut intervals {
             while intervals.next_count <= drained_from {
-                push_counts(&mut session, &mut pipeline, intervals.next_count)?;
+                push_counts(&mut session, &mut feed, intervals.next_count)?;
                 intervals.next_count = began_plus(intervals.next_count, intervals.every);
             }
         }
-        let drained = session.drain(|record| pipeline.push(record));
+        let drained = session.drain(|record| feed.push(record));
+        feed.check()?;
         if drained.complete {
-            let window = if pipeline.held() > MUCH {
+            let window = if feed.held() > MUCH {
                 SHORT_WINDOW
             } else {
                 REORDER_WINDOW
@@ -236,25 +263,28 @@ async fn observe(
             while let Some(intervals) = &mut intervals
                 && intervals.next <= certain
             {
-                pipeline.advance(intervals.next);
+                feed.advance(intervals.next);
                 let outside = Outside {
                     missed_events: session.missed(),
                     ..Outside::default()
                 };
-                if let Some(mut report) = pipeline.interval_report(intervals.next, &outside) {
-                    report.window.started = Some(started.to_string());
+                let pipeline = feed.pipeline.as_mut();
+                if let Some(mut report) =
+                    pipeline.and_then(|some| some.interval_report(intervals.next, &outside))
+                {
+                    report.window.started = Some(started.clone());
                     output.render(|out| {
                         output::report(options.format, &host, &report, &style, out)
                     })?;
                 }
                 intervals.next = began_plus(intervals.next, intervals.every);
             }
-            pipeline.advance(certain);
-            show_spikes(&mut pipeline, &mut output, options.format, &style)?;
+            feed.advance(certain);
+            show_spikes(&mut feed, &mut output, options, &style)?;
         }
         if can_end
             && certain_after(drained_from, began)
-            && (!pipeline.target_lives() || farewell.is_told_by(&mut session, drained_from)?)
+            && (!feed.target_lives() || farewell.is_told_by(&mut session, drained_from)?)
         {
             break EndReason::TargetExit;
         }
@@ -294,11 +324,11 @@ async fn observe(
     let finish = async {
         let seen = session.snapshot(kind::THREAD_END).map_err(Failure::from)?;
         for record in seen.watched() {
-            pipeline.push(record);
+            feed.push(record);
         }
         let ended = now();
-        push_counts(&mut session, &mut pipeline, ended)?;
-        pipeline.push(&edge(kind::WINDOW_END, ended.0));
+        push_counts(&mut session, &mut feed, ended)?;
+        feed.push(&edge(kind::WINDOW_END, ended.0));
         let cost = meter.cost(&session, ended).map_err(Failure::from)?;
         // Who stops because tracing costs too much traces no longer.
         let tail_ends = match end_reason {
@@ -306,7 +336,7 @@ async fn observe(
             _ => Instant::now() + TAIL,
         };
         while Instant::now() < tail_ends {
-            let drained = session.drain(|record| pipeline.push(record));
+            let drained = session.drain(|record| feed.push(record));
             sleep_until(tail_ends.min(Instant::now() + pace.after(drained))).await;
         }
         let stacks = if session.facts().narrow {
@@ -316,9 +346,9 @@ async fn observe(
         };
         session.detach();
         let missed = session.missed();
-        let counted = drain_all(&mut session, &mut pipeline)?;
+        let counted = drain_all(&mut session, &mut feed)?;
         for record in session.cow_records(ended.0).map_err(Failure::from)? {
-            pipeline.push(&record);
+            feed.push(&record);
         }
         if options.verbose {
             tell(&format!(
@@ -336,17 +366,40 @@ async fn observe(
                 - session.received() as i64,
             missed_events: missed,
         };
-        let mut report = pipeline.finish(ended, &outside);
-        show_spikes(&mut pipeline, &mut output, options.format, &style)?;
-        report.window.started = Some(started.to_string());
-        report.cost = cost;
-        target::describe(&mut report, &target.cgroups, options.cmdline);
-        if session.facts().narrow {
-            memory::measure(&mut report, &stacks);
-        }
-        report.insights = insights(&report, session.facts());
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
-        let seen = write(output, options, &host, &report, &style)?;
+        let mut report = feed
+            .pipeline
+            .as_mut()
+            .map(|pipeline| pipeline.finish(ended, &outside));
+        show_spikes(&mut feed, &mut output, options, &style)?;
+        let cgroups = target::cgroups_now(&target.cgroups);
+        if let Some(report) = &mut report {
+            report.window.started = Some(started.clone());
+            report.cost = cost.clone();
+            describe(report, &cgroups);
+            if options.cmdline {
+                target::read_cmdlines(report);
+            }
+            if session.facts().narrow {
+                memory::measure(report, &stacks);
+            }
+            report.insights = insights(report, session.facts());
+        }
+        if let Some(recorder) = feed.recorder {
+            let recorded = recorder.finish(&Tail {
+                ended_ns: ended.0,
+                outside: OutsideDocument::of(&outside),
+                cost,
+                steal_percent: host.steal_percent,
+                cgroups: cgroups.into_iter().collect(),
+                memory: report.as_ref().map(memory_of).unwrap_or_default(),
+            })?;
+            tell(&recorded.to_string());
+        }
+        let seen = match &report {
+            Some(report) if !options.silent => write(output, options, &host, report, &style)?,
+            _ => false,
+        };
         Ok(Written { report, seen })
     };
     tokio::pin!(finish);
@@ -408,13 +461,14 @@ fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
 
 /// Those that ended since the last time.
 fn show_spikes(
-    pipeline: &mut Pipeline,
+    feed: &mut Feed,
     output: &mut Output,
-    format: Format,
+    options: &RunOptions,
     style: &Style,
 ) -> anyhow::Result<()> {
-    for spike in pipeline.take_spikes() {
-        output.render(|out| output::spike(format, &spike, style, out))?;
+    let pipeline = feed.pipeline.as_mut();
+    for spike in pipeline.map(Pipeline::take_spikes).unwrap_or_default() {
+        output.render(|out| output::spike(options.format, &spike, style, out))?;
     }
     Ok(())
 }
@@ -436,11 +490,10 @@ fn write(
 /// An invalid report is an error of its own, unless a command's status is to be passed on, or its
 /// reader went away and wanted to know nothing.
 fn verdict(Written { report, seen }: &Written) -> anyhow::Result<ExitCode> {
-    if *seen && report.quality.verdict == Verdict::Invalid {
-        let why = report.quality.reasons.first().cloned().unwrap_or_default();
-        return Err(Failure::Invalid(format!("the report is invalid: {why}")).into());
+    match report {
+        Some(report) if *seen => verdict_of(report),
+        _ => Ok(ExitCode::SUCCESS),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Never without a command.

@@ -71,6 +71,11 @@ impl<R: Read> Reader<R> {
         })
     }
 
+    /// What it reads from.
+    pub fn input(&self) -> &R {
+        &self.input
+    }
+
     /// What the writer's caller wrote first.
     pub fn header(&self) -> &[u8] {
         &self.header

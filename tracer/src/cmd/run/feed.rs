@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::{
-    cmd::Failure,
+    cmd::{Failure, run::recorder::Recorder},
     kernel::{
         cost::Counted,
         session::{Session, edge},
@@ -23,6 +23,48 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// How often the kernel is asked for a target whose end may be among the lost.
 const ASK_EVERY: Nanos = Nanos(500_000_000);
+
+/// Where records go: to a report, to a recording, or to both.
+pub struct Feed {
+    /// `None`: nobody asks for a report, and the target cannot end.
+    pub pipeline: Option<Pipeline>,
+    pub recorder: Option<Recorder>,
+}
+
+impl Feed {
+    pub fn push(&mut self, record: &[u8]) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(record);
+        }
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.push(record);
+        }
+    }
+
+    /// Nothing older than this will come.
+    pub fn advance(&mut self, watermark: Timestamp) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.advance(watermark.0);
+        }
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.advance(watermark);
+        }
+    }
+
+    /// Bytes of records that are not applied yet.
+    pub fn held(&self) -> usize {
+        self.pipeline.as_ref().map_or(0, Pipeline::held)
+    }
+
+    pub fn target_lives(&self) -> bool {
+        self.pipeline.as_ref().is_none_or(Pipeline::target_lives)
+    }
+
+    /// Whether all could be written so far.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        self.recorder.as_mut().map_or(Ok(()), Recorder::check)
+    }
+}
 
 /// `CLOCK_MONOTONIC`, the clock of the records.
 pub fn now() -> Timestamp {
@@ -48,24 +90,20 @@ pub fn watch_target(session: &mut Session, settings: &Settings) -> anyhow::Resul
 
 /// What each CPU has counted and kept, for the edge `at`, which is now: just before it, as what happens at an edge
 /// belongs to what follows.
-pub fn push_counts(
-    session: &mut Session,
-    pipeline: &mut Pipeline,
-    at: Timestamp,
-) -> anyhow::Result<()> {
+pub fn push_counts(session: &mut Session, feed: &mut Feed, at: Timestamp) -> anyhow::Result<()> {
     session.show_history();
     for record in session.cpu_records(at.0 - 1).map_err(Failure::from)? {
-        pipeline.push(&record);
+        feed.push(&record);
     }
     Ok(())
 }
 
 /// Once detached: all that was written, and how much that is. A program may still be in the middle of a
 /// record on another CPU.
-pub fn drain_all(session: &mut Session, pipeline: &mut Pipeline) -> anyhow::Result<Counted> {
+pub fn drain_all(session: &mut Session, feed: &mut Feed) -> anyhow::Result<Counted> {
     let mut counted = Counted::default();
     for _ in 0..LOOKS {
-        while !session.drain(|record| pipeline.push(record)).complete {}
+        while !session.drain(|record| feed.push(record)).complete {}
         counted = session.counted().map_err(Failure::from)?;
         if counted.records() == counted.lost() + session.received() {
             break;

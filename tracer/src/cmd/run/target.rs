@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use regex::bytes::Regex;
-
 use crate::{
     cli::TargetOptions,
-    cmd::Failure,
+    cmd::{
+        Failure,
+        asked::{in_words, union},
+    },
     kernel::{
         cgroup::{self, Hierarchy},
         procfs::{self, Identity},
     },
-    output::terminal,
     report::Report,
     target::Target,
 };
@@ -66,23 +66,17 @@ pub fn resolve(options: &TargetOptions) -> anyhow::Result<Resolved> {
     })
 }
 
-/// What only procfs and the cgroup file system know of what is in a report.
-pub fn describe(report: &mut Report, at_start: &HashMap<u64, String>, cmdline: bool) {
-    let now = table(cgroup::mounts().first().map(|mount| mount.hierarchy));
-    let path = |id: Option<u64>| at_start.get(&id?).or_else(|| now.get(&id?)).cloned();
-    if let Some(spikes) = &mut report.spikes {
-        for spike in &mut spikes.spikes {
-            spike.cgroup = path(spike.cgroup_id);
-        }
-        for cause in &mut spikes.causes {
-            cause.cgroup = path(cause.cgroup_id);
-        }
-    }
+/// The paths behind the ids of cgroups: of those that there were at the start, and that there are now.
+pub fn cgroups_now(at_start: &HashMap<u64, String>) -> HashMap<u64, String> {
+    let mut paths = table(cgroup::mounts().first().map(|mount| mount.hierarchy));
+    paths.extend(at_start.iter().map(|(id, path)| (*id, path.clone())));
+    paths
+}
+
+/// Of what still lives.
+pub fn read_cmdlines(report: &mut Report) {
     for process in &mut report.processes {
-        process.cgroup = path(process.cgroup_id);
-        if cmdline {
-            process.cmdline = procfs::cmdline(process.pid);
-        }
+        process.cmdline = procfs::cmdline(process.pid);
     }
 }
 
@@ -92,47 +86,4 @@ fn table(hierarchy: Option<Hierarchy>) -> HashMap<u64, String> {
         .find(|mount| Some(mount.hierarchy) == hierarchy)
         .map(|mount| mount.table())
         .unwrap_or_default()
-}
-
-/// Several patterns are one: any of them.
-fn union(patterns: &[Regex]) -> anyhow::Result<Option<Regex>> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let parts: Vec<String> = patterns.iter().map(|one| format!("(?:{one})")).collect();
-    let text = parts.join("|");
-    Ok(Some(Regex::new(&text).map_err(|error| {
-        Failure::Usage(format!("--comm: {error}"))
-    })?))
-}
-
-fn in_words(options: &TargetOptions) -> String {
-    let mut parts = Vec::new();
-    parts.extend(options.pids.iter().map(|pid| format!("pid {pid}")));
-    parts.extend(options.tids.iter().map(|tid| format!("tid {tid}")));
-    parts.extend(
-        options
-            .comms
-            .iter()
-            .map(|comm| format!("comm {}", terminal(comm.as_str().as_bytes()))),
-    );
-    parts.extend(
-        options
-            .cgroups
-            .iter()
-            .map(|path| format!("cgroup {}", terminal(path.as_os_str().as_encoded_bytes()))),
-    );
-    if !options.command.is_empty() {
-        let words: Vec<String> = options
-            .command
-            .iter()
-            .map(|word| terminal(word.as_encoded_bytes()))
-            .collect();
-        parts.push(format!("command {}", words.join(" ")));
-    }
-    if parts.is_empty() {
-        "the whole system".to_owned()
-    } else {
-        parts.join(", ")
-    }
 }
