@@ -21,6 +21,9 @@ use tracer_common::record::Stack;
 use super::procfs;
 use crate::model::{Nanos, Timestamp};
 use crate::report::{MemorySource, Process, ProcessMemory, Report, ThreadMemory};
+use guards::{End, resident_pages};
+
+mod guards;
 
 /// Longer than this is not read: the kernel walks page tables for it, and the target may wait meanwhile.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -154,42 +157,82 @@ fn fill(process: &mut Process, files: &Files, stacks: &FxHashMap<u32, Stack>, un
             peak_rss_bytes: kib(b"VmHWM:").map(|peak| peak.max(rss_bytes)),
         });
     }
-    let mappings = mappings.unwrap_or_default();
-    let of = |tid: u32| stacks.get(&tid).filter(|stack| stack.user_pointer != 0);
-    let holder = |pointer: u64| {
-        // In the order of their addresses.
-        let index = mappings.partition_point(|mapping| mapping.range.end <= pointer);
-        let mapping = mappings.get(index);
-        mapping.filter(|mapping| mapping.range.contains(&pointer))
-    };
-    let living = process
+    let mut pointers: Vec<u64> = process
         .threads
         .iter()
-        .filter(|thread| thread.exit.is_none());
-    // Two stacks in one mapping cannot be told apart.
-    let mut shared: FxHashMap<u64, u32> = FxHashMap::default();
-    for mapping in living.filter_map(|thread| holder(of(thread.tid)?.user_pointer)) {
-        *shared.entry(mapping.range.start).or_default() += 1;
-    }
-    for thread in process
-        .threads
-        .iter_mut()
         .filter(|thread| thread.exit.is_none())
-    {
-        let user_stack_bytes = of(thread.tid)
-            .and_then(|stack| holder(stack.user_pointer))
-            .filter(|mapping| shared.get(&mapping.range.start) == Some(&1))
-            .map(|mapping| mapping.rss_bytes);
-        let kernel_stack_bytes = stacks
-            .get(&thread.tid)
-            .filter(|stack| stack.kernel_pages > 0)
-            .map(|stack| u64::from(stack.kernel_pages) * page);
-        if user_stack_bytes.is_some() || kernel_stack_bytes.is_some() {
-            thread.memory = Some(ThreadMemory {
-                kernel_stack_bytes,
-                user_stack_bytes,
-            });
+        .filter_map(|thread| stacks.get(&thread.tid))
+        .map(|stack| stack.user_pointer)
+        .filter(|&pointer| pointer != 0)
+        .collect();
+    pointers.sort_unstable();
+    let space = Space {
+        mappings: mappings.unwrap_or_default(),
+        pointers,
+        threads: procfs::number(&status, b"Threads:").unwrap_or(u64::MAX),
+        pagemap: files.open("pagemap"),
+    };
+    for thread in &mut process.threads {
+        let Some(stack) = stacks.get(&thread.tid).filter(|_| thread.exit.is_none()) else {
+            continue;
+        };
+        let memory = ThreadMemory {
+            kernel_stack_bytes: (stack.kernel_pages > 0)
+                .then(|| u64::from(stack.kernel_pages) * page),
+            user_stack_bytes: space.stack_bytes(stack.user_pointer, page, until),
+        };
+        if memory != ThreadMemory::default() {
+            thread.memory = Some(memory);
         }
+    }
+}
+
+/// An address space, and whose stacks are in it.
+struct Space {
+    /// In the order of their addresses, both.
+    mappings: Vec<Mapping>,
+    pointers: Vec<u64>,
+    /// There are: it may be that not all were asked for.
+    threads: u64,
+    pagemap: Option<File>,
+}
+
+impl Space {
+    /// What is in memory of the stack that `pointer` is in.
+    fn stack_bytes(&self, pointer: u64, page: u64, until: Instant) -> Option<u64> {
+        let index = self
+            .mappings
+            .partition_point(|mapping| mapping.range.end <= pointer);
+        let mapping = self.mappings.get(index)?;
+        if !mapping.range.contains(&pointer) {
+            return None;
+        }
+        let before = self.pointers.partition_point(|&other| other < pointer);
+        let after = self.pointers.partition_point(|&other| other <= pointer);
+        let inside = |other: &&u64| mapping.range.contains(other);
+        let below = before
+            .checked_sub(1)
+            .and_then(|index| self.pointers.get(index))
+            .filter(inside);
+        let above = self.pointers.get(after).filter(inside);
+        if after - before > 1 {
+            return None;
+        }
+        let all_known = self.pointers.len() as u64 >= self.threads;
+        if below.is_none() && above.is_none() && all_known {
+            return Some(mapping.rss_bytes);
+        }
+        if Instant::now() > until {
+            return None;
+        }
+        let from = below.map_or(End::Mapping(mapping.range.start / page), |other| {
+            End::Other(other / page)
+        });
+        let to = above.map_or(End::Mapping(mapping.range.end / page), |other| {
+            End::Other(other / page)
+        });
+        let pages = resident_pages(self.pagemap.as_ref()?, from, pointer / page, to)?;
+        Some(pages * page)
     }
 }
 
