@@ -112,6 +112,37 @@ fn a_process_has_what_it_touched_and_each_thread_its_stack() {
 }
 
 #[test]
+fn a_thread_alone_has_its_stack_and_its_process_all_of_its_memory() {
+    let touched = Touched::new(3);
+    let pid = touched.0.id();
+    let named = |wanted: &str| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
+        let mut paths = tasks.map(|task| task.expect("a thread").path());
+        let found = paths.find(|path| {
+            fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == wanted)
+        });
+        let path = found.unwrap_or_else(|| panic!("no thread {wanted}"));
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .expect("a tid")
+            .to_owned()
+    };
+    // Nobody tells of its leader.
+    let report = valid(&["--tid", &named("stack-2"), "--duration", "200ms"]);
+    let [process] = list(&report, "processes") else {
+        panic!("one process: {report:#}")
+    };
+    assert_eq!(process["pid"], pid);
+    let rss = bytes(&process["memory"], "rss_bytes");
+    assert!((HEAP..HEAP + 16 * MIB).contains(&rss), "{process:#}");
+    let [thread] = list(process, "threads") else {
+        panic!("one thread: {process:#}")
+    };
+    let stack = bytes(&thread["memory"], "user_stack_bytes");
+    assert!((3 * STEP..4 * STEP).contains(&stack), "{stack}");
+}
+
+#[test]
 fn kernel_stacks_are_as_large_as_the_kernel_counts_them() {
     // So many that the births and ends of others are few beside them.
     const THREADS: u64 = 2_000;

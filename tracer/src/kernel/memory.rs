@@ -4,17 +4,26 @@
 //! none. Never sees an event.
 
 use std::{
-    fs,
+    fs::File,
+    io::{BufRead, BufReader, Read as _},
     ops::Range,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
 use rustc_hash::FxHashMap;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    fs::{Mode, OFlags, open, openat},
+    time::{ClockId, clock_gettime},
+};
 use tracer_common::record::Stack;
 
 use super::procfs;
+use crate::model::{Nanos, Timestamp};
 use crate::report::{MemorySource, Process, ProcessMemory, Report, ThreadMemory};
+use guards::{End, resident_pages};
+
+mod guards;
 
 /// Longer than this is not read: the kernel walks page tables for it, and the target may wait meanwhile.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -22,10 +31,16 @@ const BUDGET: Duration = Duration::from_secs(1);
 /// `/proc/PID/stat` counts in ticks.
 const TICKS_APART: u64 = 2;
 
+/// The kernel hands out a page of such a file at a time.
+const READ: usize = 4096;
+
 /// Fills in what lives, in the order of the report, until it takes too long.
 pub fn measure(report: &mut Report, stacks: &[Stack]) {
     let stacks: FxHashMap<u32, Stack> = stacks.iter().map(|stack| (stack.tid, *stack)).collect();
-    let start = report.window.start.0;
+    let starts = Starts {
+        window: report.window.start,
+        suspended: suspended(),
+    };
     let until = Instant::now() + BUDGET;
     for process in &mut report.processes {
         if Instant::now() > until {
@@ -35,87 +50,190 @@ pub fn measure(report: &mut Report, stacks: &[Stack]) {
         if process.pid == 0 || process.memory.is_some() {
             continue;
         }
-        let started = process
-            .started_ns
-            .and_then(|after| start.checked_add_signed(after));
-        if is_still(process.pid, started) {
-            fill(process, &stacks);
+        if let Some(files) = Files::of(process.pid).filter(|files| starts.is_of(files, process)) {
+            fill(process, &files, &stacks, until);
         }
     }
 }
 
-fn fill(process: &mut Process, stacks: &FxHashMap<u32, Stack>) {
-    let page = rustix::param::page_size() as u64;
-    let read = |name| fs::read(format!("/proc/{}/{name}", process.pid)).ok();
-    let mappings = read("smaps")
-        .map(|text| mappings(&text))
-        .unwrap_or_default();
-    let Some(status) = read("status") else { return };
-    let kib = |key| procfs::number(&status, key).map(|kib| kib.saturating_mul(1024));
-    // Kernel threads have none.
-    if let (Some(rss_bytes), false) = (kib(b"VmRSS:"), mappings.is_empty()) {
-        process.memory = Some(ProcessMemory {
-            source: MemorySource::Procfs,
-            rss_bytes: mappings.iter().map(|mapping| mapping.rss_bytes).sum(),
-            pss_bytes: Some(mappings.iter().map(|mapping| mapping.pss_bytes).sum()),
-            page_table_bytes: kib(b"VmPTE:"),
-            peak_rss_bytes: kib(b"VmHWM:").map(|peak| peak.max(rss_bytes)),
-        });
+/// `/proc/PID`: once its process has ended nothing in it opens, even if another one has the pid by then.
+struct Files(OwnedFd);
+
+impl Files {
+    fn of(pid: u32) -> Option<Files> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open(format!("/proc/{pid}"), flags, Mode::empty())
+            .ok()
+            .map(Files)
     }
-    let of = |tid: u32| stacks.get(&tid).filter(|stack| stack.user_pointer != 0);
-    let holder = |pointer: u64| {
-        mappings
-            .iter()
-            .find(|mapping| mapping.range.contains(&pointer))
-    };
-    let living = process
-        .threads
-        .iter()
-        .filter(|thread| thread.exit.is_none());
-    // Two stacks in one mapping cannot be told apart.
-    let mut shared: FxHashMap<u64, u32> = FxHashMap::default();
-    for mapping in living.filter_map(|thread| holder(of(thread.tid)?.user_pointer)) {
-        *shared.entry(mapping.range.start).or_default() += 1;
+
+    fn open(&self, name: &str) -> Option<File> {
+        let file = openat(
+            &self.0,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        file.ok().map(File::from)
     }
-    for thread in process
-        .threads
-        .iter_mut()
-        .filter(|thread| thread.exit.is_none())
-    {
-        let user_stack_bytes = of(thread.tid)
-            .and_then(|stack| holder(stack.user_pointer))
-            .filter(|mapping| shared.get(&mapping.range.start) == Some(&1))
-            .map(|mapping| mapping.rss_bytes);
-        let kernel_stack_bytes = stacks
-            .get(&thread.tid)
-            .filter(|stack| stack.kernel_pages > 0)
-            .map(|stack| u64::from(stack.kernel_pages) * page);
-        if user_stack_bytes.is_some() || kernel_stack_bytes.is_some() {
-            thread.memory = Some(ThreadMemory {
-                kernel_stack_bytes,
-                user_stack_bytes,
-            });
-        }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(name)?.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
 }
 
-/// Whether a pid is still that of the process that started then (`CLOCK_MONOTONIC`), as far as is known.
-fn is_still(pid: u32, started: Option<u64>) -> bool {
-    let Some(ticks) = fs::read(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| start_ticks(&stat))
-    else {
-        return false;
-    };
-    let Some(started) = started else { return true };
+/// How times of the report compare with those in `/proc/PID/stat`.
+struct Starts {
+    window: Timestamp,
+    /// For how long the machine has been: the report's clock stood still then, the file's did not.
+    suspended: Nanos,
+}
+
+impl Starts {
+    /// Whether these are the files of the process in the report.
+    fn is_of(&self, files: &Files, process: &Process) -> bool {
+        let fits = |name: &str, after: i64| {
+            let ticks = files.read(name).and_then(|stat| start_ticks(&stat));
+            let started = self.window.0.checked_add_signed(after);
+            ticks
+                .zip(started)
+                .is_some_and(|(ticks, started)| self.fit(started, ticks))
+        };
+        match process.started_ns {
+            Some(after) => fits("stat", after),
+            // Nobody told of the leader when only another thread was asked for.
+            None => process
+                .threads
+                .iter()
+                .filter(|thread| thread.exit.is_none())
+                .filter_map(|thread| Some((thread.tid, thread.started_ns?)))
+                .any(|(tid, after)| fits(&format!("task/{tid}/stat"), after)),
+        }
+    }
+
+    /// The machine may have been suspended before that process began, after, or both. Whoever has its pid now
+    /// instead began later, and all of it was before.
+    fn fit(&self, started: u64, ticks: u64) -> bool {
+        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
+        let earliest = (started / tick).saturating_sub(TICKS_APART);
+        let latest = started.saturating_add(self.suspended.0) / tick + TICKS_APART;
+        (earliest..=latest).contains(&ticks)
+    }
+}
+
+fn suspended() -> Nanos {
     let ns = |clock| {
         let time = clock_gettime(clock);
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     };
-    // The file counts the time in which the machine was suspended, too.
-    let suspended = ns(ClockId::Boottime).saturating_sub(ns(ClockId::Monotonic));
-    let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
-    ((started + suspended) / tick).abs_diff(ticks) <= TICKS_APART
+    let monotonic = ns(ClockId::Monotonic);
+    Nanos(ns(ClockId::Boottime).saturating_sub(monotonic))
+}
+
+fn fill(process: &mut Process, files: &Files, stacks: &FxHashMap<u32, Stack>, until: Instant) {
+    let page = rustix::param::page_size() as u64;
+    let mappings = files
+        .open("smaps")
+        .and_then(|file| mappings(BufReader::with_capacity(READ, file), until));
+    // After it: of who ends meanwhile smaps breaks off, and status tells of no memory any more.
+    let Some(status) = files.read("status") else {
+        return;
+    };
+    let kib = |key| procfs::number(&status, key).map(|kib| kib.saturating_mul(1024));
+    // Kernel threads have none.
+    if let Some(counted) = kib(b"VmRSS:") {
+        let sum = |of: fn(&Mapping) -> u64| {
+            let mappings = mappings.as_ref()?.iter();
+            Some(mappings.fold(0_u64, |sum, mapping| sum.saturating_add(of(mapping))))
+        };
+        let rss_bytes = sum(|mapping| mapping.rss_bytes).unwrap_or(counted);
+        process.memory = Some(ProcessMemory {
+            source: MemorySource::Procfs,
+            rss_bytes,
+            pss_bytes: sum(|mapping| mapping.pss_bytes),
+            page_table_bytes: kib(b"VmPTE:"),
+            peak_rss_bytes: kib(b"VmHWM:").map(|peak| peak.max(rss_bytes)),
+        });
+    }
+    let mut pointers: Vec<u64> = process
+        .threads
+        .iter()
+        .filter(|thread| thread.exit.is_none())
+        .filter_map(|thread| stacks.get(&thread.tid))
+        .map(|stack| stack.user_pointer)
+        .filter(|&pointer| pointer != 0)
+        .collect();
+    pointers.sort_unstable();
+    let space = Space {
+        mappings: mappings.unwrap_or_default(),
+        pointers,
+        threads: procfs::number(&status, b"Threads:").unwrap_or(u64::MAX),
+        pagemap: files.open("pagemap"),
+    };
+    for thread in &mut process.threads {
+        let Some(stack) = stacks.get(&thread.tid).filter(|_| thread.exit.is_none()) else {
+            continue;
+        };
+        let memory = ThreadMemory {
+            kernel_stack_bytes: (stack.kernel_pages > 0)
+                .then(|| u64::from(stack.kernel_pages) * page),
+            user_stack_bytes: space.stack_bytes(stack.user_pointer, page, until),
+        };
+        if memory != ThreadMemory::default() {
+            thread.memory = Some(memory);
+        }
+    }
+}
+
+/// An address space, and whose stacks are in it.
+struct Space {
+    /// In the order of their addresses, both.
+    mappings: Vec<Mapping>,
+    pointers: Vec<u64>,
+    /// There are: it may be that not all were asked for.
+    threads: u64,
+    pagemap: Option<File>,
+}
+
+impl Space {
+    /// What is in memory of the stack that `pointer` is in.
+    fn stack_bytes(&self, pointer: u64, page: u64, until: Instant) -> Option<u64> {
+        let index = self
+            .mappings
+            .partition_point(|mapping| mapping.range.end <= pointer);
+        let mapping = self.mappings.get(index)?;
+        if !mapping.range.contains(&pointer) {
+            return None;
+        }
+        let before = self.pointers.partition_point(|&other| other < pointer);
+        let after = self.pointers.partition_point(|&other| other <= pointer);
+        let inside = |other: &&u64| mapping.range.contains(other);
+        let below = before
+            .checked_sub(1)
+            .and_then(|index| self.pointers.get(index))
+            .filter(inside);
+        let above = self.pointers.get(after).filter(inside);
+        if after - before > 1 {
+            return None;
+        }
+        let all_known = self.pointers.len() as u64 >= self.threads;
+        if below.is_none() && above.is_none() && all_known {
+            return Some(mapping.rss_bytes);
+        }
+        if Instant::now() > until {
+            return None;
+        }
+        let from = below.map_or(End::Mapping(mapping.range.start / page), |other| {
+            End::Other(other / page)
+        });
+        let to = above.map_or(End::Mapping(mapping.range.end / page), |other| {
+            End::Other(other / page)
+        });
+        let pages = resident_pages(self.pagemap.as_ref()?, from, pointer / page, to)?;
+        Some(pages * page)
+    }
 }
 
 /// Field 22 of `/proc/PID/stat`; the name before may hold spaces and brackets.
@@ -133,11 +251,16 @@ struct Mapping {
     pss_bytes: u64,
 }
 
-/// All that a `/proc/PID/smaps` tells of. Lines that mean nothing are skipped.
-fn mappings(text: &[u8]) -> Vec<Mapping> {
+/// All that a `/proc/PID/smaps` tells of: there may be tens of thousands, each told in 700 bytes. Lines that mean
+/// nothing are skipped. `None`: it takes too long.
+fn mappings(mut text: impl BufRead, until: Instant) -> Option<Vec<Mapping>> {
     let mut all: Vec<Mapping> = Vec::new();
-    for line in text.split(|&byte| byte == b'\n') {
-        if let Some(range) = range(line) {
+    let mut line = Vec::new();
+    while text.read_until(b'\n', &mut line).ok()? > 0 {
+        if let Some(range) = range(&line) {
+            if Instant::now() > until {
+                return None;
+            }
             all.push(Mapping {
                 range,
                 rss_bytes: 0,
@@ -154,8 +277,9 @@ fn mappings(text: &[u8]) -> Vec<Mapping> {
                 mapping.pss_bytes = kib.saturating_mul(1024);
             }
         }
+        line.clear();
     }
-    all
+    Some(all)
 }
 
 /// Of a line that begins with `55e0c0a00000-55e0c0a22000 r--p ...`.
@@ -169,6 +293,10 @@ fn range(line: &[u8]) -> Option<Range<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all(text: &[u8]) -> Vec<Mapping> {
+        mappings(text, Instant::now() + BUDGET).expect("in time")
+    }
 
     const SMAPS: &[u8] = b"55e0c0a00000-55e0c0a22000 r--p 00000000 fe:00 1234      /usr/bin/a b-c
 Size:                136 kB
@@ -184,7 +312,7 @@ Pss:                  16 kB
     #[test]
     fn mappings_are_told_with_what_is_resident() {
         assert_eq!(
-            mappings(SMAPS),
+            all(SMAPS),
             [
                 Mapping {
                     range: 0x55e0_c0a0_0000..0x55e0_c0a2_2000,
@@ -210,9 +338,9 @@ Pss:                  16 kB
             b"-",
             b"zz-1 r",
         ] {
-            assert_eq!(mappings(text), []);
+            assert_eq!(all(text), []);
         }
-        let huge = mappings(b"0-ffffffffffffffff x\nRss: 99999999999999999 kB\nPss: x kB");
+        let huge = all(b"0-ffffffffffffffff x\nRss: 99999999999999999 kB\nPss: x kB");
         assert_eq!((huge[0].rss_bytes, huge[0].pss_bytes), (u64::MAX, 0));
         assert_eq!(start_ticks(b""), None);
         assert_eq!(start_ticks(b"1 (a"), None);
@@ -225,14 +353,93 @@ Pss:                  16 kB
     }
 
     #[test]
-    fn a_pid_is_another_ones_when_it_started_at_another_time() {
-        let own = std::process::id();
-        let stat = fs::read("/proc/self/stat").expect("procfs");
-        let ticks = start_ticks(&stat).expect("a start");
+    fn what_takes_too_long_is_not_told_in_part() {
+        assert_eq!(mappings(SMAPS, Instant::now() - BUDGET), None);
+    }
+
+    const STARTS: Starts = Starts {
+        window: Timestamp(0),
+        suspended: Nanos(7_000_000_000),
+    };
+
+    #[test]
+    fn a_start_may_be_before_the_machine_was_suspended_or_after() {
         let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-        assert!(is_still(own, None));
-        // As if the machine had never been suspended: true in a virtual machine.
-        assert!(!is_still(own, Some(ticks.saturating_sub(1_000) * tick)));
-        assert!(!is_still(u32::MAX, None));
+        let started = 100 * 1_000_000_000;
+        let ticks = |ns: u64| ns / tick;
+        let fits = |ns| STARTS.fit(started, ticks(ns));
+        assert!(fits(started) && fits(started + 3_000_000_000) && fits(started + 7_000_000_000));
+        assert!(!fits(started - 1_000_000_000) && !fits(started + 8_000_000_000));
+        assert!(!STARTS.fit(u64::MAX, 0) && !STARTS.fit(0, u64::MAX));
+    }
+
+    /// Ours, as a report has it.
+    fn own() -> (Starts, Process) {
+        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+        let stat = std::fs::read("/proc/self/stat").expect("procfs");
+        let started = start_ticks(&stat).expect("a start") * tick;
+        // Else the report's clock is not known from the file's.
+        let starts = Starts {
+            window: Timestamp(started),
+            suspended: Nanos::ZERO,
+        };
+        let process = Process {
+            pid: std::process::id(),
+            started_ns: Some(0),
+            ..Process::default()
+        };
+        (starts, process)
+    }
+
+    #[test]
+    fn a_pid_is_another_ones_when_it_started_at_another_time() {
+        let (starts, mut process) = own();
+        let files = Files::of(process.pid).expect("we live");
+        assert!(starts.is_of(&files, &process));
+        process.started_ns = Some(-10_000_000_000);
+        assert!(!starts.is_of(&files, &process));
+        assert!(Files::of(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn who_is_known_by_a_thread_only_is_found_by_it() {
+        let (starts, mut process) = own();
+        let files = Files::of(process.pid).expect("we live");
+        process.started_ns = None;
+        assert!(!starts.is_of(&files, &process));
+        process.threads = vec![crate::report::Thread {
+            tid: process.pid,
+            started_ns: Some(0),
+            ..crate::report::Thread::default()
+        }];
+        assert!(starts.is_of(&files, &process));
+        process.threads[0].tid = 1;
+        assert!(!starts.is_of(&files, &process));
+    }
+
+    #[test]
+    fn nothing_opens_once_a_process_has_ended() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("start sleep");
+        let files = Files::of(child.id()).expect("it lives");
+        assert!(files.read("stat").is_some());
+        child.kill().expect("it is ours");
+        child.wait().expect("it ends");
+        assert!(files.read("stat").is_none());
+    }
+
+    #[test]
+    fn without_time_left_only_counts_are_told() {
+        let (_, mut process) = own();
+        let files = Files::of(process.pid).expect("we live");
+        let stacks = FxHashMap::default();
+        fill(&mut process, &files, &stacks, Instant::now() - BUDGET);
+        let memory = process.memory.expect("status is read");
+        assert!(memory.rss_bytes > 0 && memory.pss_bytes.is_none());
+        fill(&mut process, &files, &stacks, Instant::now() + BUDGET);
+        let pss = process.memory.and_then(|memory| memory.pss_bytes);
+        assert!(pss.is_some_and(|bytes| bytes > 0));
     }
 }

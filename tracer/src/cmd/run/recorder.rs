@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -18,7 +18,8 @@ use crate::{
 };
 
 pub struct Recorder {
-    writer: Writer<BufWriter<File>>,
+    /// Writes whole blocks: nothing stays in a buffer of ours.
+    writer: Writer<File>,
     failed: Option<io::Error>,
     name: String,
     records: u64,
@@ -51,7 +52,7 @@ impl Recorder {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600);
             let file = options.open(path)?;
-            Writer::new(BufWriter::new(file), &serde_json::to_vec(head)?)
+            Writer::new(file, &serde_json::to_vec(head)?)
         };
         Ok(Recorder {
             writer: create().with_context(|| format!("write recording to {name}"))?,
@@ -96,9 +97,7 @@ impl Recorder {
         } = self;
         let failed = || format!("write recording to {name}");
         let tail = serde_json::to_vec(tail).with_context(failed)?;
-        let out = writer.finish(&tail).with_context(failed)?;
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error);
-        let file = file.with_context(failed)?;
+        let file = writer.finish(&tail).with_context(failed)?;
         let bytes = file.metadata().with_context(failed)?.len();
         Ok(Recorded {
             records,
