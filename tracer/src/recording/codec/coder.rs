@@ -3,6 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::COLUMNS;
 use super::columns::{Packer, Unpacker};
 
 pub trait Coder {
@@ -54,7 +55,7 @@ fn unzigzag(number: u64) -> i64 {
 }
 
 pub struct Packing<'a> {
-    pub packer: &'a mut Packer,
+    pub packer: &'a mut Packer<COLUMNS>,
     pub places: &'a mut FxHashMap<u64, u32>,
 }
 
@@ -80,7 +81,7 @@ impl Coder for Packing<'_> {
 }
 
 pub struct Unpacking<'a> {
-    pub unpacker: &'a mut Unpacker,
+    pub unpacker: &'a mut Unpacker<COLUMNS>,
 }
 
 impl Coder for Unpacking<'_> {
