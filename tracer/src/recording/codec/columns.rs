@@ -52,11 +52,19 @@ impl<const COLUMNS: usize> Packer<COLUMNS> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, column: usize, number: u64) {
-        let planes = &mut self.columns[column];
+        if number < 0x80 {
+            self.columns[column][0].push(number as u8);
+        } else {
+            self.push_groups(column, number);
+        }
+    }
+
+    #[inline(never)]
+    fn push_groups(&mut self, column: usize, number: u64) {
         let mut rest = number;
-        for plane in planes {
+        for plane in &mut self.columns[column] {
             let low = (rest & 0x7f) as u8;
             rest >>= 7;
             if rest == 0 {
@@ -196,13 +204,19 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
     }
 
     /// 0 when there is none: `is_used_up` tells.
-    #[inline]
+    #[inline(always)]
     pub fn pull(&mut self, column: usize) -> u64 {
         let low = self.group(column, 0);
         if low < 0x80 {
-            return low;
+            low
+        } else {
+            self.pull_groups(column, low & 0x7f)
         }
-        let mut number = low & 0x7f;
+    }
+
+    #[inline(never)]
+    fn pull_groups(&mut self, column: usize, low: u64) -> u64 {
+        let mut number = low;
         for plane in 1..PLANES {
             let group = self.group(column, plane);
             number |= (group & 0x7f) << (7 * plane);
@@ -213,7 +227,7 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
         number
     }
 
-    #[inline]
+    #[inline(always)]
     fn group(&mut self, column: usize, plane: usize) -> u64 {
         let cursor = &mut self.planes[plane][column];
         let at = cursor.at;
