@@ -3,6 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::COLUMNS;
 use super::columns::{Packer, Unpacker};
 
 pub trait Coder {
@@ -18,25 +19,25 @@ pub trait Coder {
     /// A key that is at the end of that table from now on.
     fn met(&mut self, key: u64, place: u32);
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, column: usize, actual: u64, guess: u64) -> u64 {
         let missed = self.plain(column, zigzag(actual.wrapping_sub(guess) as i64));
         guess.wrapping_add(unzigzag(missed) as u64)
     }
 
-    #[inline]
+    #[inline(always)]
     fn half(&mut self, column: usize, actual: u32, guess: u32) -> u32 {
         let missed = self.plain(column, zigzag(i64::from(actual.wrapping_sub(guess) as i32)));
         guess.wrapping_add(unzigzag(missed) as u32)
     }
 
-    #[inline]
+    #[inline(always)]
     fn quarter(&mut self, column: usize, actual: u16, guess: u16) -> u16 {
         let missed = self.plain(column, zigzag(i64::from(actual.wrapping_sub(guess) as i16)));
         guess.wrapping_add(unzigzag(missed) as u16)
     }
 
-    #[inline]
+    #[inline(always)]
     fn bits(&mut self, column: usize, actual: u16, guess: u16) -> u16 {
         self.plain(column, u64::from(actual ^ guess)) as u16 ^ guess
     }
@@ -54,12 +55,12 @@ fn unzigzag(number: u64) -> i64 {
 }
 
 pub struct Packing<'a> {
-    pub packer: &'a mut Packer,
+    pub packer: &'a mut Packer<COLUMNS>,
     pub places: &'a mut FxHashMap<u64, u32>,
 }
 
 impl Coder for Packing<'_> {
-    #[inline]
+    #[inline(always)]
     fn plain(&mut self, column: usize, actual: u64) -> u64 {
         self.packer.push(column, actual);
         actual
@@ -69,7 +70,7 @@ impl Coder for Packing<'_> {
         self.packer.push_bytes(column, bytes);
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&self, key: u64) -> Option<u32> {
         self.places.get(&key).copied()
     }
@@ -80,11 +81,11 @@ impl Coder for Packing<'_> {
 }
 
 pub struct Unpacking<'a> {
-    pub unpacker: &'a mut Unpacker,
+    pub unpacker: &'a mut Unpacker<COLUMNS>,
 }
 
 impl Coder for Unpacking<'_> {
-    #[inline]
+    #[inline(always)]
     fn plain(&mut self, column: usize, _: u64) -> u64 {
         self.unpacker.pull(column)
     }
@@ -93,7 +94,7 @@ impl Coder for Unpacking<'_> {
         self.unpacker.pull_bytes(column, bytes);
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&self, _: u64) -> Option<u32> {
         None
     }

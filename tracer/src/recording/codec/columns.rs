@@ -21,10 +21,18 @@ mod stored {
     pub const ZSTD: u8 = 2;
 }
 
-type Column = [Vec<u8>; PLANES];
+/// Planes grow at the same pace, and would begin at the same place of a page each: then they all fall into the
+/// same few lines of a cache. So each begins, or follows, by so much later than the one before.
+const STAGGER: usize = 3 * 64;
 
-pub struct Packer {
-    columns: Vec<Column>,
+/// Before the first byte of a column's planes.
+fn lead(column: usize) -> usize {
+    column * STAGGER % 4096
+}
+
+pub struct Packer<const COLUMNS: usize> {
+    /// Behind their leads.
+    columns: Box<[[Vec<u8>; PLANES]; COLUMNS]>,
     zstd: Compressor<'static>,
     packed: Vec<u8>,
     /// Bytes of each column in the last block: for measurements.
@@ -32,10 +40,11 @@ pub struct Packer {
     pub sizes: Vec<usize>,
 }
 
-impl Packer {
-    pub fn new(columns: usize) -> std::io::Result<Packer> {
+impl<const COLUMNS: usize> Packer<COLUMNS> {
+    pub fn new() -> std::io::Result<Self> {
+        let planes = |column| std::array::from_fn(|_| vec![0; lead(column)]);
         Ok(Packer {
-            columns: (0..columns).map(|_| Column::default()).collect(),
+            columns: Box::new(std::array::from_fn(planes)),
             zstd: Compressor::new(LEVEL)?,
             packed: Vec::new(),
             #[cfg(test)]
@@ -43,11 +52,19 @@ impl Packer {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, column: usize, number: u64) {
-        let planes = &mut self.columns[column];
+        if number < 0x80 {
+            self.columns[column][0].push(number as u8);
+        } else {
+            self.push_groups(column, number);
+        }
+    }
+
+    #[inline(never)]
+    fn push_groups(&mut self, column: usize, number: u64) {
         let mut rest = number;
-        for plane in planes {
+        for plane in &mut self.columns[column] {
             let low = (rest & 0x7f) as u8;
             rest >>= 7;
             if rest == 0 {
@@ -67,14 +84,16 @@ impl Packer {
     pub fn pack(&mut self, into: &mut Vec<u8>) -> std::io::Result<()> {
         #[cfg(test)]
         self.sizes.clear();
-        for planes in &mut self.columns {
-            let used = planes.iter().take_while(|plane| !plane.is_empty()).count();
+        for (column, planes) in self.columns.iter_mut().enumerate() {
+            let lead = lead(column);
+            let is_used = |plane: &&Vec<u8>| plane.len() > lead;
+            let used = planes.iter().take_while(is_used).count();
             #[cfg(test)]
             let before = into.len();
             into.push(used as u8);
             for plane in &mut planes[..used] {
-                pack_plane(plane, &mut self.zstd, &mut self.packed, into)?;
-                plane.clear();
+                pack_plane(&plane[lead..], &mut self.zstd, &mut self.packed, into)?;
+                plane.truncate(lead);
             }
             #[cfg(test)]
             self.sizes.push(into.len() - before);
@@ -119,8 +138,8 @@ struct Cursor {
     end: u32,
 }
 
-pub struct Unpacker {
-    planes: Vec<[Cursor; PLANES]>,
+pub struct Unpacker<const COLUMNS: usize> {
+    planes: Box<[[Cursor; COLUMNS]; PLANES]>,
     bytes: Vec<u8>,
     zstd: Decompressor<'static>,
     plane: Vec<u8>,
@@ -128,10 +147,10 @@ pub struct Unpacker {
     short: bool,
 }
 
-impl Unpacker {
-    pub fn new(columns: usize) -> std::io::Result<Unpacker> {
+impl<const COLUMNS: usize> Unpacker<COLUMNS> {
+    pub fn new() -> std::io::Result<Self> {
         Ok(Unpacker {
-            planes: vec![Default::default(); columns],
+            planes: Box::new([[Cursor::default(); COLUMNS]; PLANES]),
             bytes: Vec::new(),
             zstd: Decompressor::new()?,
             plane: Vec::new(),
@@ -144,14 +163,15 @@ impl Unpacker {
         let from = &mut from;
         self.bytes.clear();
         self.short = false;
-        for column in 0..self.planes.len() {
+        self.planes.as_flattened_mut().fill(Cursor::default());
+        for column in 0..COLUMNS {
             let [used] = take(from)?;
-            self.planes[column] = Default::default();
             for plane in 0..usize::from(used) {
                 let at = self.bytes.len();
                 self.unpack_plane(from)?;
-                let cursor = self.planes[column].get_mut(plane)?;
+                let cursor = &mut self.planes.get_mut(plane)?[column];
                 (cursor.at, cursor.end) = (at as u32, self.bytes.len() as u32);
+                self.bytes.resize(self.bytes.len() + STAGGER, 0);
             }
         }
         from.is_empty().then_some(())
@@ -184,13 +204,19 @@ impl Unpacker {
     }
 
     /// 0 when there is none: `is_used_up` tells.
-    #[inline]
+    #[inline(always)]
     pub fn pull(&mut self, column: usize) -> u64 {
         let low = self.group(column, 0);
         if low < 0x80 {
-            return low;
+            low
+        } else {
+            self.pull_groups(column, low & 0x7f)
         }
-        let mut number = low & 0x7f;
+    }
+
+    #[inline(never)]
+    fn pull_groups(&mut self, column: usize, low: u64) -> u64 {
+        let mut number = low;
         for plane in 1..PLANES {
             let group = self.group(column, plane);
             number |= (group & 0x7f) << (7 * plane);
@@ -201,9 +227,9 @@ impl Unpacker {
         number
     }
 
-    #[inline]
+    #[inline(always)]
     fn group(&mut self, column: usize, plane: usize) -> u64 {
-        let cursor = &mut self.planes[column][plane];
+        let cursor = &mut self.planes[plane][column];
         let at = cursor.at;
         if at == cursor.end {
             self.short = true;
@@ -215,7 +241,7 @@ impl Unpacker {
 
     /// The next bytes of a column of bytes, as far as there are any.
     pub fn pull_bytes(&mut self, column: usize, into: &mut [u8]) {
-        let cursor = &mut self.planes[column][0];
+        let cursor = &mut self.planes[0][column];
         let there = &self.bytes[cursor.at as usize..cursor.end as usize];
         let length = there.len().min(into.len());
         into[..length].copy_from_slice(&there[..length]);

@@ -153,7 +153,7 @@ pub struct Times {
 
 pub struct Encoder {
     state: State,
-    packer: Packer,
+    packer: Packer<COLUMNS>,
     places: FxHashMap<u64, u32>,
 }
 
@@ -161,7 +161,7 @@ impl Encoder {
     pub fn new() -> io::Result<Encoder> {
         Ok(Encoder {
             state: State::new(),
-            packer: Packer::new(COLUMNS)?,
+            packer: Packer::new()?,
             places: FxHashMap::default(),
         })
     }
@@ -187,14 +187,14 @@ impl Encoder {
 
 pub struct Decoder {
     state: State,
-    unpacker: Unpacker,
+    unpacker: Unpacker<COLUMNS>,
 }
 
 impl Decoder {
     pub fn new() -> io::Result<Decoder> {
         Ok(Decoder {
             state: State::new(),
-            unpacker: Unpacker::new(COLUMNS)?,
+            unpacker: Unpacker::new()?,
         })
     }
 
