@@ -110,7 +110,7 @@ mod tests {
         invalid value '5' for '--duration <D>': expected a whole number above 0 with a unit, such as 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h); try 'tracer run --help'
         unexpected argument '--pids' found; a similar argument exists: '--pid'; try 'tracer run --help'
         unexpected argument 'ls' found; try 'tracer run --help'
-        unrecognized subcommand 'recrod'; try 'tracer --help'
+        unrecognized subcommand 'recrod'; a similar subcommand exists: 'record'; try 'tracer --help'
         no command given; try 'tracer --help'
         invalid value 'xml' for '--format <FORMAT>' [possible values: table, json, ndjson]; try 'tracer run --help'
         a value is required for '--output <FILE>' but none was supplied; try 'tracer run --help'

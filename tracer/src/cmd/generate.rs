@@ -56,7 +56,16 @@ mod tests {
             .map(|file| file.file_name())
             .collect();
         names.sort();
-        assert_eq!(names, ["tracer-doctor.1", "tracer-run.1", "tracer.1"]);
+        assert_eq!(
+            names,
+            [
+                "tracer-doctor.1",
+                "tracer-record.1",
+                "tracer-report.1",
+                "tracer-run.1",
+                "tracer.1"
+            ]
+        );
     }
 
     #[test]
