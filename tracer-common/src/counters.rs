@@ -82,8 +82,8 @@ pub struct SlotMarks {
     pub from: u64,
     /// The next one to be written. Switches: `head` says so.
     pub next: u64,
-    /// 1: the next record tells that others before it found no room. Switches: their probe counts them.
-    pub gap: u64,
+    /// The number, on this CPU, of the last switch that was told or is kept. Switches: 0.
+    pub told: u64,
     pub reserved: [u64; 3],
 }
 

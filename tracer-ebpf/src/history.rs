@@ -184,6 +184,19 @@ fn waiting(cpu: u32) -> Option<&'static AtomicU64> {
     Some(unsafe { AtomicU64::from_ptr(&raw mut (*waiting).threads) })
 }
 
+/// Switch `number` of this CPU is to be told or kept: whether the one before was not.
+#[inline(always)]
+pub fn is_gap(cpu: u32, number: u64) -> bool {
+    let Some(marks) = HISTORY_MARKS.get_ptr_mut(cpu) else {
+        return true;
+    };
+    // SAFETY: as in `left`.
+    let marks = unsafe { &mut *marks };
+    let gap = marks.told.wrapping_add(1) != number;
+    marks.told = number;
+    gap
+}
+
 /// `prev`, who is not watched, leaves a CPU, or had it up to now: see `flags`. The lock of its run queue is held, or
 /// nothing else happens there.
 #[inline(always)]
@@ -204,6 +217,12 @@ pub fn left(
         record.steal_ns = queue.steal();
         record.irq_ns = irq_ns;
         record.softirq_ns = softirq_ns;
+        let came = prev.last_arrival();
+        record.ran_ns = if came == 0 {
+            0
+        } else {
+            queue.clock().wrapping_sub(came)
+        };
         flags | flags_of(prev)
     };
     if !has(feature::SLOTS) {
@@ -230,7 +249,7 @@ pub fn left(
         tail(marks)
     };
     if marks.head > unread_from && next.wrapping_sub(unread_from) > mask {
-        marks.gap = 1;
+        marks.told = 0;
         return;
     }
     let Some(entry) = entry(cpu, next) else {
@@ -238,11 +257,7 @@ pub fn left(
     };
     // SAFETY: see `entry`; the collector reads only what is shown.
     let record = unsafe { &mut *entry };
-    let mut flags = fill(record);
-    if marks.gap != 0 {
-        marks.gap = 0;
-        flags |= who_flags::GAP;
-    }
+    let flags = fill(record);
     record.header = Header {
         at_ns,
         kind: kind::LEFT,

@@ -142,6 +142,12 @@ impl Task {
         self.0.read(&TASK_LAST_QUEUED)
     }
 
+    /// When it came to its CPU, by the clock of the run queue; 0 of idle threads.
+    #[inline(always)]
+    pub fn last_arrival(self) -> u64 {
+        self.0.read(&TASK_LAST_ARRIVAL)
+    }
+
     #[inline(always)]
     pub fn sum_exec(self) -> u64 {
         self.0.read(&TASK_SUM_EXEC)
