@@ -62,6 +62,20 @@ pub struct CpuSwitches {
     pub idle_since_ns: u64,
 }
 
+/// What the switch probe keeps of one CPU for itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuState {
+    pub switches: CpuSwitches,
+    /// Who came last, and its process. If another one leaves, the kernel did not show that this one left.
+    pub there: u32,
+    pub there_tgid: u32,
+    /// The process of the last one that left unseen; 0: none has.
+    pub hidden_tgid: u32,
+    /// So many switches more are kept, whoever waits: while a thread of that process ran, wake-ups were not seen.
+    pub listen: u32,
+}
+
 /// Places of [`CpuSwitches::kinds`] are numbers of two bits.
 const _: () = assert!(
     crate::record::switch_flags::NEXT_KIND_MASK >> crate::record::switch_flags::NEXT_KIND_SHIFT
@@ -167,6 +181,7 @@ pub const WATCH_BLOCKS: u32 = (1 << 22) / size_of::<WatchBlock>() as u32;
 
 const _: () = assert!(size_of::<Counters>() == 40);
 const _: () = assert!(size_of::<CpuSwitches>() == 80);
+const _: () = assert!(size_of::<CpuState>() == 96);
 const _: () = assert!(size_of::<WakeNote>() == 24);
 const _: () = assert!(size_of::<SlotMarks>() == 64);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_common::{
-    counters::{Probe, SlotMarks},
+    counters::{CpuState, Probe, SlotMarks},
     record::{Header, Left, Name, kind, who_flags},
     settings::feature,
 };
@@ -39,6 +39,33 @@ pub fn is_wanted() -> bool {
             // SAFETY: a number of the map.
             unsafe { (&raw const *waiting).cast::<u64>().read_volatile() != 0 }
         })
+}
+
+/// So many threads may be ahead of one whose wake-up was not seen.
+const LISTEN: u32 = 16;
+
+/// One thread gives way to another: whether that is kept in any case. The kernel may exempt threads from tracing:
+/// they are seen to come, and neither how they leave nor whom they wake meanwhile.
+#[inline(always)]
+pub fn listens(cpu: &mut CpuState, prev_tid: u32, next: Task) -> bool {
+    if cpu.there != prev_tid && cpu.there != 0 {
+        cpu.hidden_tgid = cpu.there_tgid;
+    }
+    (cpu.there, cpu.there_tgid) = (next.tid(), next.tgid());
+    // Until it is known better: it is the first process that policies exempt.
+    let hidden_tgid = if cpu.hidden_tgid == 0 {
+        1
+    } else {
+        cpu.hidden_tgid
+    };
+    if cpu.there != 0 && cpu.there_tgid == hidden_tgid {
+        cpu.listen = LISTEN;
+    }
+    if cpu.listen == 0 {
+        return false;
+    }
+    cpu.listen -= 1;
+    true
 }
 
 /// A watched thread is left on the run queue of a CPU.

@@ -266,6 +266,13 @@ pub struct Who {
     pub own: bool,
 }
 
+impl Who {
+    /// Only its number is known: it was there before the stream, and the kernel does not show it.
+    pub fn is_nameless(&self) -> bool {
+        self.pid == 0 && self.tid != 0
+    }
+}
+
 /// A thread as the task iterator or `task_newtask` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadInfo {

@@ -8,7 +8,7 @@ use crate::{
     engine::{Engine, Facts, tasks::ProcessId},
     folded::FoldedRows,
     ledger::{Both, Ledger},
-    model::{Event, Nanos, SpanSink, Timestamp, What},
+    model::{Event, Nanos, SpanSink, Timestamp, What, Who},
     reorder::Reorder,
     report::{Report, Spike},
     spikes::{Detector, Spikes},
@@ -154,6 +154,20 @@ impl Pipeline {
         tids.sort_unstable();
         tids.dedup();
         tids
+    }
+
+    /// Threads that the kernel hides and of which only the number is known.
+    pub fn strangers(&self) -> Vec<u32> {
+        let hidden = self.engine.hidden();
+        let who = hidden.filter_map(|slot| self.engine.name(self.engine.tasks().get(slot)?.name));
+        who.filter(|who| who.is_nameless())
+            .map(|who| who.tid)
+            .collect()
+    }
+
+    /// Who one of them is.
+    pub fn introduce(&mut self, who: Who) {
+        self.engine.tasks_mut().names.introduce(who);
     }
 
     /// Whether any chosen thread still lives.

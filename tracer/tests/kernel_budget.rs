@@ -72,7 +72,8 @@ fn who_ran_while_a_thread_waited_is_named_and_narrow_agrees_with_whole() {
         let came = list(ours, "preempted_by")
             .iter()
             .find(|row| row["tid"] == hog.pid());
-        assert!(came.is_some_and(|row| number(row, "/count") > 10));
+        let often = came.is_some_and(|row| number(row, "/count") > 10);
+        assert!(often, "hog {}: {ours}", hog.pid());
     }
     assert!(wait > 2_000 * MS, "{wait} ns");
     assert!(charged_to_pid(ours, tracer) > 0, "{ours}");

@@ -181,7 +181,7 @@ pub extern "C" fn look_at_cpu(_ctx: *mut c_void) -> u32 {
         return 0;
     };
     // SAFETY: the set of this CPU; no switch interrupts an interrupt.
-    let counted = unsafe { &mut *counted };
+    let counted = unsafe { &mut (*counted).switches };
     // Once it is told that it idles, the switch away from that tells the end of it.
     if current().tid() == 0 && counted.idle_since_ns == 0 {
         counted.idle_since_ns = now();

@@ -7,7 +7,7 @@ use aya_ebpf::{
     helpers::bpf_get_smp_processor_id, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use tracer_common::{
-    counters::Probe,
+    counters::{CpuSwitches, Probe},
     record::{Switch, next_kind, switch_flags, who_flags},
     settings::feature,
 };
@@ -49,7 +49,13 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let (prev_tid, next_tid) = (prev.tid(), next.tid());
     let (prev_watched, next_watched) = (is_watched(prev_tid), is_watched(next_tid));
     let told = prev_watched || next_watched;
-    let kept = told || history::is_wanted();
+    let Some(state_of_cpu) = SWITCHES.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the set of this CPU; this probe does not interrupt itself.
+    let state_of_cpu = unsafe { &mut *state_of_cpu };
+    let listens = has(feature::NARROW) && history::listens(state_of_cpu, prev_tid, next);
+    let kept = told || listens || history::is_wanted();
     let queues = kept.then(|| {
         let group = next.group_queue();
         (group, group.run_queue())
@@ -63,6 +69,7 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let kind = next_kind_of(prev, next);
     let changes_mm = next_mm != 0 && next_mm != active_mm;
     let number = count(
+        &mut state_of_cpu.switches,
         prev_tid,
         next_tid,
         preempt || state == 0,
@@ -208,6 +215,7 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
 /// Every switch of this CPU counts, also those that no record tells or could tell. Answers which one this is.
 #[inline(always)]
 fn count(
+    counted: &mut CpuSwitches,
     prev_tid: u32,
     next_tid: u32,
     involuntary: bool,
@@ -215,11 +223,6 @@ fn count(
     changes_mm: bool,
     at_ns: u64,
 ) -> u64 {
-    let Some(counted) = SWITCHES.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: the set of this CPU; this probe does not interrupt itself.
-    let counted = unsafe { &mut *counted };
     if prev_tid == 0 {
         counted.from_idle += 1;
         if counted.idle_since_ns != 0 {

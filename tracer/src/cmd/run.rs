@@ -12,7 +12,7 @@ use crate::{
     cmd::{
         Failure,
         run::{
-            feed::{Farewell, drain_all, now, push_counts, watch_target},
+            feed::{Farewell, drain_all, name_strangers, now, push_counts, watch_target},
             meter::Meter,
             pace::Pace,
             setup::{default_buffer, interval, raise_priority, style},
@@ -321,6 +321,7 @@ async fn observe(
                 - session.received() as i64,
             missed_events: missed,
         };
+        name_strangers(&mut pipeline);
         let mut report = pipeline.finish(ended, &outside);
         show_spikes(&mut pipeline, &mut output, options.format, &style)?;
         report.window.started = Some(started.to_string());

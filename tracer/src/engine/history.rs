@@ -3,12 +3,16 @@
 //! In: who left a CPU when, and what interrupts and the hypervisor took meanwhile. Out: a wait in pieces
 //! that follow each other from its beginning to its end. Must not know: who waits.
 
+mod stretch;
+
 use std::collections::VecDeque;
 
 use crate::{
     audit::share,
-    model::{Charge, Cpu, Interrupts, Nanos, Piece, Timestamp, WhoId},
+    model::{Charge, Cpu, Nanos, Piece, Timestamp, WhoId},
 };
+use stretch::{Began, Stretch, put};
+pub use stretch::{End, Taken};
 
 /// Stretches kept one by one of all CPUs together, and of one at least and at most.
 const ALL: usize = 1 << 13;
@@ -25,88 +29,6 @@ const LEAST_ROOM: usize = 1 << 9;
 
 /// Told apart in one sum; what is less than these had is nobody's.
 const SHARES: usize = LEAST_ROOM / 4;
-
-/// Somebody had the CPU until then. It begins where the one before it ended.
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
-    until: Timestamp,
-    charge: Charge,
-    /// Who came then.
-    next: Charge,
-    /// Since when, unless it was this one who came when the stretch began; `None`: not known.
-    came: Option<Timestamp>,
-    /// Who came when the stretch began was not the last one that came before this one.
-    gap: bool,
-    /// `None`: not measured. What was taken then is found with the next one that is.
-    taken: Option<Sums>,
-}
-
-/// Where a stretch begins.
-#[derive(Clone, Copy, Debug)]
-struct Began {
-    at: Timestamp,
-    /// As far as they were measured.
-    sums: Option<Sums>,
-    /// Who came then.
-    there: Charge,
-}
-
-impl Default for Began {
-    fn default() -> Began {
-        Began {
-            at: Timestamp(0),
-            sums: None,
-            there: Charge::Unknown,
-        }
-    }
-}
-
-impl Began {
-    fn after(self, stretch: &Stretch) -> Began {
-        Began {
-            at: stretch.until,
-            sums: stretch.taken.or(self.sums),
-            there: stretch.next,
-        }
-    }
-}
-
-/// Somebody had a CPU up to some time.
-#[derive(Clone, Copy, Debug)]
-pub struct End {
-    pub charge: Charge,
-    /// Since when, where that is known.
-    pub came: Option<Timestamp>,
-    /// The switch before this end may be missing.
-    pub gap: bool,
-    /// What was taken from the CPU; `None`: not measured.
-    pub taken: Option<Taken>,
-}
-
-/// Cumulative for a CPU; only differences count, and those are short: low halves are enough.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sums {
-    irq: u32,
-    softirq: u32,
-    steal: u32,
-}
-
-/// Cumulative for a CPU.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Taken {
-    pub steal: Nanos,
-    pub interrupts: Interrupts,
-}
-
-impl From<Taken> for Sums {
-    fn from(taken: Taken) -> Sums {
-        Sums {
-            irq: taken.interrupts.irq.0 as u32,
-            softirq: taken.interrupts.softirq.0 as u32,
-            steal: taken.steal.0 as u32,
-        }
-    }
-}
 
 /// Many stretches as one: of a part of it, everybody has that part.
 #[derive(Debug, Default)]
@@ -181,32 +103,18 @@ impl History {
     /// Somebody had this CPU until then, and `next` came, or stays. What others left is told when it turns out to
     /// matter, later than what came after it: an end more makes two stretches of one.
     pub fn left(&mut self, cpu: Cpu, at: Timestamp, end: End, next: Charge) {
-        self.put(
-            cpu,
-            Stretch {
-                until: at,
-                charge: end.charge,
-                next,
-                came: end.came,
-                gap: end.gap,
-                taken: end.taken.map(Sums::from),
-            },
-        );
+        self.put(cpu, Stretch::new(at, end, next));
     }
 
     /// Who had this CPU until then cannot be told, nor who came.
     pub fn lost(&mut self, cpu: Cpu, at: Timestamp) {
-        self.put(
-            cpu,
-            Stretch {
-                until: at,
-                charge: Charge::Unknown,
-                next: Charge::Unknown,
-                came: None,
-                gap: true,
-                taken: None,
-            },
-        );
+        let end = End {
+            charge: Charge::Unknown,
+            came: None,
+            gap: true,
+            taken: None,
+        };
+        self.put(cpu, Stretch::new(at, end, Charge::Unknown));
     }
 
     fn put(&mut self, cpu: Cpu, stretch: Stretch) {
@@ -234,7 +142,7 @@ impl History {
         }
         if index == 0 && place.began.at == Timestamp(0) {
             // What was taken before the first end is nobody's.
-            place.began.sums = stretch.taken;
+            place.began.sums = stretch.sums();
         }
         place.stretches.insert(index, stretch);
         if place.stretches.len() > keep {
@@ -272,7 +180,7 @@ impl History {
         }
         let mut began = match first.checked_sub(1) {
             Some(last) => {
-                let known = stretches.range(..first).rev().find_map(|known| known.taken);
+                let known = stretches.range(..first).rev().find_map(Stretch::sums);
                 Began {
                     sums: known.or(place.began.sums),
                     ..place.began.after(&stretches[last])
@@ -416,93 +324,10 @@ impl Place {
     }
 }
 
-impl Stretch {
-    /// Two records tell of one switch, or that something is missing before it.
-    fn told_again(&mut self, again: Stretch) {
-        self.next = again.next;
-        if self.charge == again.charge {
-            if self.came.is_none() {
-                (self.came, self.gap) = (again.came, again.gap);
-            }
-        } else if self.charge == Charge::Unknown {
-            (self.charge, self.came) = (again.charge, again.came);
-        } else {
-            self.gap |= again.gap;
-        }
-        self.taken = self.taken.or(again.taken);
-    }
-
-    /// The part from `from` to `to`.
-    fn split(&self, began: Began, from: Timestamp, to: Timestamp, pieces: &mut Vec<Piece>) {
-        let as_it_came = began.there == self.charge && !self.gap;
-        if as_it_came {
-            return self.part((began, self.charge), from, to, pieces);
-        }
-        let (came, before) = match self.came {
-            _ if self.charge == Charge::Idle => {
-                // Nobody waits for a CPU up to its idle time's end and has been waiting when that began.
-                let came = if to == self.until { from } else { to };
-                (came, Charge::Unknown)
-            }
-            Some(came) if self.gap => (came, Charge::Unknown),
-            Some(came) => (came, began.there),
-            None => (to, Charge::Unknown),
-        };
-        let came = came.clamp(from, to);
-        if from < came {
-            self.part((began, before), from, came, pieces);
-        }
-        if came < to {
-            self.part((began, self.charge), came, to, pieces);
-        }
-    }
-
-    /// Nobody knows where in the stretch the interrupts were: each part has its share of them.
-    fn part(
-        &self,
-        (began, charge): (Began, Charge),
-        from: Timestamp,
-        to: Timestamp,
-        pieces: &mut Vec<Piece>,
-    ) {
-        let (Some(taken), Some(then)) = (self.taken, began.sums) else {
-            return put(pieces, to, charge);
-        };
-        if taken == then || charge == Charge::Unknown {
-            return put(pieces, to, charge);
-        }
-        let (length, all) = (to.since(from), self.until.since(began.at));
-        let mut left = length;
-        let mut take = |now: u32, then: u32| {
-            let part = Nanos(now.wrapping_sub(then).into()).min(all);
-            let part = share(part, length, all).min(left);
-            left = left - part;
-            part
-        };
-        let parts = [
-            (Charge::Irq, take(taken.irq, then.irq)),
-            (Charge::Softirq, take(taken.softirq, then.softirq)),
-            (Charge::Steal, take(taken.steal, then.steal)),
-        ];
-        let mut at = Timestamp(from.0 + left.0);
-        put(pieces, at, charge);
-        for (charge, part) in parts {
-            if part > Nanos::ZERO {
-                at = Timestamp(at.0 + part.0);
-                put(pieces, at, charge);
-            }
-        }
-    }
-}
-
-#[inline]
-fn put(pieces: &mut Vec<Piece>, to: Timestamp, charge: Charge) {
-    pieces.push(Piece { to, charge });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Interrupts;
 
     const CPU: Cpu = Cpu(1);
     const A: Charge = Charge::Who(WhoId(1));

@@ -58,8 +58,9 @@ impl Names {
 
     /// Somebody of whom only this tells: who has the tid already, unless that is another process's thread.
     pub fn meet(&mut self, who: Who) -> WhoId {
+        let same = |known: &Who| known.pid == who.pid || known.is_nameless();
         match self.of_tid(who.tid) {
-            Some(id) if self.get(id).is_some_and(|known| known.pid == who.pid) => {
+            Some(id) if self.get(id).is_some_and(same) => {
                 self.update(id, who);
                 id
             }
@@ -69,9 +70,13 @@ impl Names {
 
     /// Somebody who may be known already, and better.
     pub fn introduce(&mut self, who: Who) {
-        let known = self.of_tid(who.tid).and_then(|id| self.get(id));
-        if known.is_none_or(|known| known.pid != who.pid) {
-            self.add(who);
+        let id = self.of_tid(who.tid);
+        match id.and_then(|id| Some((id, self.get(id)?))) {
+            Some((id, known)) if known.is_nameless() => self.update(id, who),
+            Some((_, known)) if known.pid == who.pid => {}
+            _ => {
+                self.add(who);
+            }
         }
     }
 
@@ -135,6 +140,17 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(names.get(first).map(|who| who.pid), Some(1));
         assert_eq!(names.of_tid(7), Some(second));
+    }
+
+    #[test]
+    fn who_had_only_a_number_gets_a_name_and_stays_the_same() {
+        let mut names = Names::default();
+        let first = names.add(who(0, 7));
+        names.introduce(who(1, 7));
+        assert_eq!(names.get(first), Some(&who(1, 7)));
+        let second = names.add(who(0, 8));
+        assert_eq!(names.meet(who(1, 8)), second);
+        assert_eq!(names.get(second), Some(&who(1, 8)));
     }
 
     #[test]

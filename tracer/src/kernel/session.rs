@@ -23,7 +23,7 @@ use super::{
     btf::Wanted,
     cgroup::Hierarchy,
     cost::{Counted, Prices},
-    counts::{CountersPod, CpuInterruptsPod, CpuSwitchesPod, WaitingPod},
+    counts::{CountersPod, CpuInterruptsPod, CpuStatePod, WaitingPod},
     diagnostics::Diagnostics,
     fields::Fields,
     interrupts,
@@ -73,7 +73,7 @@ pub struct Session {
     interrupt_links: Vec<RawTracePointLink>,
     rings: Rings,
     pub(super) counters: PerCpuArray<MapData, CountersPod>,
-    pub(super) switches: PerCpuArray<MapData, CpuSwitchesPod>,
+    pub(super) switches: PerCpuArray<MapData, CpuStatePod>,
     pub(super) interrupts: PerCpuArray<MapData, CpuInterruptsPod>,
     pub(super) waiting: Array<MapData, WaitingPod>,
     /// Records taken out of the rings, announcements of losses aside.
@@ -106,7 +106,7 @@ impl Session {
         let rings = rings(&mut places, &cpus, layout.ring_bytes)?;
         let [slots, history] = layout.map(&mut ebpf)?;
         let counters = take::<PerCpuArray<MapData, CountersPod>>(&mut ebpf, "COUNTERS")?;
-        let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
+        let switches = take::<PerCpuArray<MapData, CpuStatePod>>(&mut ebpf, "SWITCHES")?;
         let interrupts = take::<PerCpuArray<MapData, CpuInterruptsPod>>(&mut ebpf, "INTERRUPTS")?;
         let waiting = take::<Array<MapData, WaitingPod>>(&mut ebpf, "WAITING")?;
         let logger = if options.verbose {

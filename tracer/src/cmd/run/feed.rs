@@ -8,6 +8,7 @@ use crate::{
     cmd::Failure,
     kernel::{
         cost::Counted,
+        procfs,
         session::{Session, edge},
     },
     model::{Nanos, Timestamp},
@@ -73,6 +74,15 @@ pub fn drain_all(session: &mut Session, pipeline: &mut Pipeline) -> anyhow::Resu
         std::thread::sleep(BETWEEN_LOOKS);
     }
     Ok(counted)
+}
+
+/// Who ran and was never shown, while it lives.
+pub fn name_strangers(pipeline: &mut Pipeline) {
+    for tid in pipeline.strangers() {
+        if let Some(who) = procfs::who(tid) {
+            pipeline.introduce(who);
+        }
+    }
 }
 
 /// The end of the target, where the records that told it were lost.
