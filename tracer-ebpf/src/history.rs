@@ -41,8 +41,15 @@ pub fn is_wanted() -> bool {
         })
 }
 
-/// So many threads may be ahead of one whose wake-up was not seen.
+/// So many threads may be ahead of one whose wake-up was not seen, or was before the probes were on.
 const LISTEN: u32 = 16;
+const LISTEN_FIRST: u32 = 64;
+
+/// The probes are on now: who waits is not known.
+#[inline(always)]
+pub fn begin(cpu: &mut CpuState) {
+    cpu.listen = LISTEN_FIRST;
+}
 
 /// One thread gives way to another: whether that is kept in any case. The kernel may exempt threads from tracing:
 /// they are seen to come, and neither how they leave nor whom they wake meanwhile.

@@ -46,11 +46,8 @@ impl Engine {
         let next = match next {
             None => end.charge,
             Some(0) => Charge::Idle,
-            Some(tid) => self
-                .tasks
-                .names
-                .of_tid(tid)
-                .map_or(Charge::Unknown, Charge::Who),
+            // What is kept of others may be told before their names are.
+            Some(tid) => Charge::Who(self.tasks.names.numbered(tid)),
         };
         self.history.left(cpu, at, end, next);
     }
@@ -192,15 +189,14 @@ impl Engine {
         }
     }
 
-    fn charge(&self, side: &Side, slot: Option<Slot>) -> Charge {
+    fn charge(&mut self, side: &Side, slot: Option<Slot>) -> Charge {
         if side.tid == 0 {
             return Charge::Idle;
         }
-        let who = match slot {
-            Some(slot) => Some(self.threads[slot].name),
-            None => self.tasks.names.of_tid(side.tid),
-        };
-        who.map_or(Charge::Unknown, Charge::Who)
+        Charge::Who(match slot {
+            Some(slot) => self.threads[slot].name,
+            None => self.tasks.names.numbered(side.tid),
+        })
     }
 
     fn group(&self, slot: Slot) -> u64 {

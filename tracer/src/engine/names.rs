@@ -40,6 +40,16 @@ impl Names {
         self.by_tid.get(&tid).copied()
     }
 
+    /// Whoever has this tid: without a name, until somebody tells it.
+    pub fn numbered(&mut self, tid: u32) -> WhoId {
+        self.of_tid(tid).unwrap_or_else(|| {
+            self.add(Who {
+                tid,
+                ..Who::default()
+            })
+        })
+    }
+
     /// Somebody new.
     pub fn add(&mut self, who: Who) -> WhoId {
         let id = match self.free.pop() {
@@ -145,7 +155,8 @@ mod tests {
     #[test]
     fn who_had_only_a_number_gets_a_name_and_stays_the_same() {
         let mut names = Names::default();
-        let first = names.add(who(0, 7));
+        let first = names.numbered(7);
+        assert_eq!(names.numbered(7), first);
         names.introduce(who(1, 7));
         assert_eq!(names.get(first), Some(&who(1, 7)));
         let second = names.add(who(0, 8));
