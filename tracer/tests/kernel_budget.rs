@@ -90,7 +90,6 @@ fn agree(narrow: &Value, whole: &Value) {
         for share in list(from, "waited_for") {
             let (key_of, ns) = (key(share), number(share, "/ns"));
             let same = charged(to, |other| key(other) == key_of);
-            // What exempt threads did is known to neither, and they do not know it in the same way.
             expect_close(&format!("{share}"), ns, same, 5, HIDDEN_NS);
         }
     }

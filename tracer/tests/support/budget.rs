@@ -154,7 +154,8 @@ fn check_spike(found: &mut Vec<String>, spike: &Value) {
     }
 }
 
-/// What exempt threads may take of a test.
+/// What nobody may know of a test's waits: those that began before the probes were on, or behind many others while a
+/// thread ran that the kernel exempts from tracing.
 pub const HIDDEN_NS: u64 = 2_000_000;
 
 /// Nearly all of the waits is named.
@@ -165,8 +166,6 @@ pub fn expect_named(report: &Value) {
         waits += thread["wait_ns"].as_u64().unwrap_or(0);
         unknown += charged(thread, |share| share["kind"] == "unknown");
     }
-    // The kernel may exempt threads from tracing (here: those of process 1), and hides what happens while they
-    // run, wake-ups included: so much of a wait behind them is nobody's.
     assert!(
         unknown <= (waits / 100).max(HIDDEN_NS),
         "{unknown} of {waits} ns of waits are unknown"
