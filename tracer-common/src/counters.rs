@@ -66,6 +66,20 @@ pub struct CpuSwitches {
     pub idle_since_ns: u64,
 }
 
+/// What the switch probe keeps of one CPU for itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuState {
+    pub switches: CpuSwitches,
+    /// Who came last, and its process. If another one leaves, the kernel did not show that this one left.
+    pub there: u32,
+    pub there_tgid: u32,
+    /// The process of the last one that left unseen; 0: none has.
+    pub hidden_tgid: u32,
+    /// So many switches more are kept, whoever waits: while a thread of that process ran, wake-ups were not seen.
+    pub listen: u32,
+}
+
 /// Places of [`CpuSwitches::kinds`] are numbers of two bits.
 const _: () = assert!(
     crate::record::switch_flags::NEXT_KIND_MASK >> crate::record::switch_flags::NEXT_KIND_SHIFT
@@ -86,8 +100,8 @@ pub struct SlotMarks {
     pub from: u64,
     /// The next one to be written. Switches: `head` says so.
     pub next: u64,
-    /// 1: the next record tells that others before it found no room. Switches: their probe counts them.
-    pub gap: u64,
+    /// The number, on this CPU, of the last switch that was told or is kept. Switches: 0.
+    pub told: u64,
     pub reserved: [u64; 3],
 }
 
@@ -211,6 +225,7 @@ pub const WATCH_BLOCKS: u32 = (1 << 22) / size_of::<WatchBlock>() as u32;
 
 const _: () = assert!(size_of::<Counters>() == 40);
 const _: () = assert!(size_of::<CpuSwitches>() == 80);
+const _: () = assert!(size_of::<CpuState>() == 96);
 const _: () = assert!(size_of::<WakeNote>() == 24);
 const _: () = assert!(size_of::<SlotMarks>() == 64);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);

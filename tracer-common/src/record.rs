@@ -89,6 +89,8 @@ pub mod switch_flags {
     /// `prev` is none of the threads that are watched: of it only this record tells.
     pub const PREV_UNWATCHED: u16 = 1 << 13;
     pub const NEXT_UNWATCHED: u16 = 1 << 14;
+    /// The switch of this CPU before this one was neither told nor kept: whoever came last has gone.
+    pub const GAP: u16 = 1 << 15;
 }
 
 /// The values of [`switch_flags::NEXT_KIND_MASK`].
@@ -309,7 +311,7 @@ pub mod who_flags {
     pub const KERNEL_THREAD: u16 = 1 << 0;
     /// Belongs to the tracer itself.
     pub const OWN: u16 = 1 << 1;
-    /// Records of this CPU before this one are missing.
+    /// As in [`switch_flags`], or it may have been so.
     pub const GAP: u16 = 1 << 2;
     /// It has not left: somebody asked who is there.
     pub const STAYS: u16 = 1 << 3;
@@ -335,6 +337,9 @@ pub struct Left {
     pub steal_ns: u64,
     pub irq_ns: u64,
     pub softirq_ns: u64,
+    /// How long it has had the CPU by the clock of the run queue; 0: not known. Before that, if somebody else came
+    /// last, that one had it, or others whom the kernel does not show.
+    pub ran_ns: u64,
 }
 
 /// Who a thread is that is not watched.
@@ -381,6 +386,6 @@ const _: () = {
     assert!(size_of::<Rename>() == 48);
     assert!(size_of::<Cgroup>() == 40);
     assert!(size_of::<Lost>() == 32);
-    assert!(size_of::<Left>() == 72);
+    assert!(size_of::<Left>() == 80);
     assert!(size_of::<Name>() == 48);
 };

@@ -87,6 +87,7 @@ macro_rules! kernel_fields {
             TASK_NIVCSW: "task_struct" "nivcsw" required;
             TASK_RUN_DELAY: "task_struct" "sched_info.run_delay" required;
             TASK_LAST_QUEUED: "task_struct" "sched_info.last_queued" required;
+            TASK_LAST_ARRIVAL: "task_struct" "sched_info.last_arrival" required;
             TASK_SUM_EXEC: "task_struct" "se.sum_exec_runtime" required;
             TASK_CFS_RQ: "task_struct" "se.cfs_rq" required;
             TASK_MM: "task_struct" "mm" required;

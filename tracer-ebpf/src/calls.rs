@@ -12,8 +12,9 @@ use tracer_common::{
 use crate::{
     emit::{counters, now, tell},
     maps::CALLS,
+    registers::Registers,
     settings::has,
-    task::{Registers, Task, address_of_current, key_of_current},
+    task::{Task, address_of_current, key_of_current},
     watch::is_watched,
 };
 

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_common::{
-    counters::{Probe, SlotMarks},
+    counters::{CpuState, Probe, SlotMarks},
     record::{Header, Left, Name, kind, who_flags},
     settings::feature,
 };
@@ -39,6 +39,40 @@ pub fn is_wanted() -> bool {
             // SAFETY: a number of the map.
             unsafe { (&raw const *waiting).cast::<u64>().read_volatile() != 0 }
         })
+}
+
+/// So many threads may be ahead of one whose wake-up was not seen, or was before the probes were on.
+const LISTEN: u32 = 16;
+const LISTEN_FIRST: u32 = 64;
+
+/// The probes are on now: who waits is not known.
+#[inline(always)]
+pub fn begin(cpu: &mut CpuState) {
+    cpu.listen = LISTEN_FIRST;
+}
+
+/// One thread gives way to another: whether that is kept in any case. The kernel may exempt threads from tracing:
+/// they are seen to come, and neither how they leave nor whom they wake meanwhile.
+#[inline(always)]
+pub fn listens(cpu: &mut CpuState, prev_tid: u32, next: Task) -> bool {
+    if cpu.there != prev_tid && cpu.there != 0 {
+        cpu.hidden_tgid = cpu.there_tgid;
+    }
+    (cpu.there, cpu.there_tgid) = (next.tid(), next.tgid());
+    // Until it is known better: it is the first process that policies exempt.
+    let hidden_tgid = if cpu.hidden_tgid == 0 {
+        1
+    } else {
+        cpu.hidden_tgid
+    };
+    if cpu.there != 0 && cpu.there_tgid == hidden_tgid {
+        cpu.listen = LISTEN;
+    }
+    if cpu.listen == 0 {
+        return false;
+    }
+    cpu.listen -= 1;
+    true
 }
 
 /// A watched thread is left on the run queue of a CPU.
@@ -184,6 +218,19 @@ fn waiting(cpu: u32) -> Option<&'static AtomicU64> {
     Some(unsafe { AtomicU64::from_ptr(&raw mut (*waiting).threads) })
 }
 
+/// Switch `number` of this CPU is to be told or kept: whether the one before was not.
+#[inline(always)]
+pub fn is_gap(cpu: u32, number: u64) -> bool {
+    let Some(marks) = HISTORY_MARKS.get_ptr_mut(cpu) else {
+        return true;
+    };
+    // SAFETY: as in `left`.
+    let marks = unsafe { &mut *marks };
+    let gap = marks.told.wrapping_add(1) != number;
+    marks.told = number;
+    gap
+}
+
 /// `prev`, who is not watched, leaves a CPU, or had it up to now: see `flags`. The lock of its run queue is held, or
 /// nothing else happens there.
 #[inline(always)]
@@ -204,6 +251,12 @@ pub fn left(
         record.steal_ns = queue.steal();
         record.irq_ns = irq_ns;
         record.softirq_ns = softirq_ns;
+        let came = prev.last_arrival();
+        record.ran_ns = if came == 0 {
+            0
+        } else {
+            queue.clock().wrapping_sub(came)
+        };
         flags | flags_of(prev)
     };
     if !has(feature::SLOTS) {
@@ -230,7 +283,7 @@ pub fn left(
         tail(marks)
     };
     if marks.head > unread_from && next.wrapping_sub(unread_from) > mask {
-        marks.gap = 1;
+        marks.told = 0;
         return;
     }
     let Some(entry) = entry(cpu, next) else {
@@ -238,11 +291,7 @@ pub fn left(
     };
     // SAFETY: see `entry`; the collector reads only what is shown.
     let record = unsafe { &mut *entry };
-    let mut flags = fill(record);
-    if marks.gap != 0 {
-        marks.gap = 0;
-        flags |= who_flags::GAP;
-    }
+    let flags = fill(record);
     record.header = Header {
         at_ns,
         kind: kind::LEFT,

@@ -9,6 +9,7 @@ mod history;
 mod interrupts;
 mod maps;
 mod probes;
+mod registers;
 mod settings;
 mod task;
 mod watch;

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counters::{
-        Call, Counters, Cow, CpuInterrupts, CpuSwitches, PROBES, Resched, SlotMarks, WAKE_NOTES,
+        Call, Counters, Cow, CpuInterrupts, CpuState, PROBES, Resched, SlotMarks, WAKE_NOTES,
         Waiting, WakeNote, WatchBlock,
     },
     record::{Left, Switch},
@@ -55,7 +55,7 @@ pub static COUNTERS: PerCpuArray<Counters, { PROBES as usize }> = PerCpuArray::n
 
 /// One set a CPU, for the switch probe alone.
 #[btf_map]
-pub static SWITCHES: PerCpuArray<CpuSwitches, 1> = PerCpuArray::new();
+pub static SWITCHES: PerCpuArray<CpuState, 1> = PerCpuArray::new();
 
 /// One set a CPU, for the probes of interrupts.
 #[btf_map]

@@ -9,7 +9,7 @@ use tracer_common::{
     settings::feature,
 };
 
-use crate::settings::*;
+use crate::{registers::Registers, settings::*};
 
 /// `PF_KTHREAD`, include/linux/sched.h: unchanged since 2.6.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -31,6 +31,11 @@ const TASK_ON_RQ_MIGRATING: u32 = 2;
 pub struct Pointer(*const u8);
 
 impl Pointer {
+    #[inline(always)]
+    pub fn new(address: *const u8) -> Pointer {
+        Pointer(address)
+    }
+
     /// One load. `Global::load` at the point of use keeps the offset a constant for the verifier.
     #[inline(always)]
     pub fn read<T: Copy>(self, offset: &Global<u64>) -> T {
@@ -155,6 +160,12 @@ impl Task {
     #[inline(always)]
     pub fn last_queued(self) -> u64 {
         self.0.read(&TASK_LAST_QUEUED)
+    }
+
+    /// When it came to its CPU, by the clock of the run queue; 0 of idle threads.
+    #[inline(always)]
+    pub fn last_arrival(self) -> u64 {
+        self.0.read(&TASK_LAST_ARRIVAL)
     }
 
     #[inline(always)]
@@ -404,38 +415,6 @@ impl AddressSpace {
     #[inline(always)]
     pub fn mappings(self) -> u32 {
         self.0.read(&MM_MAPPINGS)
-    }
-}
-
-/// The registers of a thread in a system call (x86-64).
-#[derive(Clone, Copy)]
-pub struct Registers(Pointer);
-
-impl Registers {
-    #[inline(always)]
-    pub fn new(regs: *const u8) -> Registers {
-        Registers(Pointer(regs))
-    }
-
-    /// Of the system call.
-    #[inline(always)]
-    pub fn number(self) -> u64 {
-        self.0.read(&PT_REGS_ORIG_AX)
-    }
-
-    #[inline(always)]
-    pub fn stack_pointer(self) -> u64 {
-        self.0.read(&PT_REGS_SP)
-    }
-
-    #[inline(always)]
-    pub fn third_argument(self) -> u64 {
-        self.0.read(&PT_REGS_DX)
-    }
-
-    #[inline(always)]
-    pub fn fourth_argument(self) -> u64 {
-        self.0.read(&PT_REGS_R10)
     }
 }
 

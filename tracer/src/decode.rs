@@ -174,10 +174,12 @@ fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
         kind::LEFT => {
             let (who, next_tid) = who(flags, buf);
             let taken = (Nanos(buf.get_u64_ne()), interrupts(buf));
+            let ran = Some(Nanos(buf.get_u64_ne())).filter(|&ran| ran > Nanos::ZERO);
             What::Left {
                 who,
                 next_tid,
                 taken: Some(taken).filter(|_| flags & who_flags::UNMEASURED == 0),
+                ran,
                 gap: flags & who_flags::GAP != 0,
                 stays: flags & who_flags::STAYS != 0,
             }
@@ -298,6 +300,7 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
             _ => NextKind::OtherProcess,
         },
         address_space_change: has(switch_flags::ADDRESS_SPACE),
+        gap: has(switch_flags::GAP),
         next_run_delay,
         next_wait: has(switch_flags::NEXT_QUEUED).then_some(next_wait),
         next_seq,

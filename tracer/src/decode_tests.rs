@@ -102,6 +102,7 @@ fn a_switch_with_no_flag_measures_nothing_it_need_not() {
             syscall: None,
             next_kind: NextKind::Idle,
             address_space_change: false,
+            gap: false,
             next_run_delay: Nanos(9),
             next_wait: None,
             next_seq: 11,

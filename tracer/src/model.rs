@@ -200,6 +200,8 @@ pub struct Switch {
     pub syscall: Option<Syscall>,
     pub next_kind: NextKind,
     pub address_space_change: bool,
+    /// The switch of this CPU before this one is not told, and would be if the CPU had been of interest.
+    pub gap: bool,
     /// `run_delay` of `next` before the wait that ends now.
     pub next_run_delay: Nanos,
     /// The wait on this CPU that ends now, by the run queue's clock; `None` when `next` was not stamped.
@@ -264,6 +266,13 @@ pub struct Who {
     pub kernel_thread: bool,
     /// Belongs to the tracer itself.
     pub own: bool,
+}
+
+impl Who {
+    /// Only its number is known: it was there before the stream, and the kernel does not show it.
+    pub fn is_nameless(&self) -> bool {
+        self.pid == 0 && self.tid != 0
+    }
 }
 
 /// A thread as the task iterator or `task_newtask` describes it.
@@ -414,7 +423,9 @@ pub enum What {
         next_tid: u32,
         /// As in [`Switch`]; `None`: not measured.
         taken: Option<(Nanos, Interrupts)>,
-        /// Others that left before are missing.
+        /// For how long it has had the CPU.
+        ran: Option<Nanos>,
+        /// As in [`Switch`].
         gap: bool,
         /// It is there still.
         stays: bool,

@@ -161,6 +161,15 @@ impl Pipeline {
         tids
     }
 
+    /// Threads that the kernel hides and of which only the number is known.
+    pub fn strangers(&self) -> Vec<u32> {
+        let hidden = self.engine.hidden();
+        let who = hidden.filter_map(|slot| self.engine.name(self.engine.tasks().get(slot)?.name));
+        who.filter(|who| who.is_nameless())
+            .map(|who| who.tid)
+            .collect()
+    }
+
     /// Whether any chosen thread still lives.
     pub fn target_lives(&self) -> bool {
         self.selection.lives(self.engine.tasks())

@@ -186,7 +186,8 @@ impl Spikes {
             ChargeKind::Throttled => spike.cgroup_id,
             _ => None,
         };
-        let mut key = (share.kind, share.who.map(|who| who.pid), cgroup);
+        let who = share.who.filter(|who| !who.is_nameless());
+        let mut key = (share.kind, who.map(|who| who.pid), cgroup);
         if self.causes.len() >= CAUSES && !self.causes.contains_key(&key) {
             key = (share.kind, None, None);
         }

@@ -177,11 +177,13 @@ pub extern "C" fn watch_threads(ctx: *mut c_void) -> u32 {
 #[unsafe(link_section = "raw_tp/look_at_cpu")]
 #[unsafe(no_mangle)]
 pub extern "C" fn look_at_cpu(_ctx: *mut c_void) -> u32 {
-    let Some(counted) = SWITCHES.get_ptr_mut(0) else {
+    let Some(cpu) = SWITCHES.get_ptr_mut(0) else {
         return 0;
     };
     // SAFETY: the set of this CPU; no switch interrupts an interrupt.
-    let counted = unsafe { &mut *counted };
+    let cpu = unsafe { &mut *cpu };
+    history::begin(cpu);
+    let counted = &mut cpu.switches;
     // Once it is told that it idles, the switch away from that tells the end of it.
     if current().tid() == 0 && counted.idle_since_ns == 0 {
         counted.idle_since_ns = now();

@@ -37,7 +37,7 @@ pub fn sched_migrate_task(ctx: BtfTracePointContext) -> i32 {
         // this very moment, as the record says: what comes after that is not kept.
         if task.is_migrating() {
             let queue = task.run_queue();
-            let flags = who_flags::STAYS | who_flags::UNMEASURED;
+            let flags = who_flags::STAYS | who_flags::UNMEASURED | who_flags::GAP;
             let there = queue.current();
             history::left(from, at_ns, (there, there.tid()), queue, (0, 0), flags);
             history::show(from, 0);

@@ -25,7 +25,7 @@ pub extern "C" fn show_history(_ctx: *mut c_void) -> u32 {
         (current, current.tid()),
         current.run_queue(),
         interrupts::ended(),
-        who_flags::STAYS,
+        who_flags::STAYS | who_flags::GAP,
     );
     history::show(cpu, 0);
     0

@@ -7,8 +7,8 @@ use aya_ebpf::{
     helpers::bpf_get_smp_processor_id, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use tracer_common::{
-    counters::Probe,
-    record::{Switch, next_kind, switch_flags},
+    counters::{CpuSwitches, Probe},
+    record::{Switch, next_kind, switch_flags, who_flags},
     settings::feature,
 };
 
@@ -49,7 +49,13 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let (prev_tid, next_tid) = (prev.tid(), next.tid());
     let (prev_watched, next_watched) = (is_watched(prev_tid), is_watched(next_tid));
     let told = prev_watched || next_watched;
-    let kept = told || history::is_wanted();
+    let Some(state_of_cpu) = SWITCHES.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the set of this CPU; this probe does not interrupt itself.
+    let state_of_cpu = unsafe { &mut *state_of_cpu };
+    let listens = has(feature::NARROW) && history::listens(state_of_cpu, prev_tid, next);
+    let kept = told || listens || history::is_wanted();
     let queues = kept.then(|| {
         let group = next.group_queue();
         (group, group.run_queue())
@@ -62,7 +68,8 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     };
     let kind = next_kind_of(prev, next);
     let changes_mm = next_mm != 0 && next_mm != active_mm;
-    count(
+    let number = count(
+        &mut state_of_cpu.switches,
         prev_tid,
         next_tid,
         preempt || state == 0,
@@ -77,13 +84,22 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     let by_itself = !preempt && state != 0 && prev.state() != 0;
     // SAFETY: a helper without preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
+    let gap = has(feature::NARROW) && history::is_gap(cpu, number);
     if has(feature::NARROW) {
         // The idle thread before a watched one is told by the switch itself.
         if !prev_watched && (!next_watched || prev_tid != 0) {
-            history::left(cpu, at_ns, (prev, next_tid), queue, taken, 0);
+            let flags = if gap { who_flags::GAP } else { 0 };
+            history::left(cpu, at_ns, (prev, next_tid), queue, taken, flags);
         }
-        if prev_watched && !by_itself {
-            history::queued(prev_tid, cpu);
+        if prev_watched {
+            // It may have come unseen, and what it waited for is not shown yet.
+            history::unqueued(prev_tid, cpu);
+            if !next_watched {
+                history::show(cpu, 0);
+            }
+            if !by_itself {
+                history::queued(prev_tid, cpu);
+            }
         }
         if !next_watched {
             history::introduce(at_ns, next, next_tid);
@@ -164,6 +180,9 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
         if !next_watched {
             flags |= switch_flags::NEXT_UNWATCHED;
         }
+        if gap {
+            flags |= switch_flags::GAP;
+        }
         if prev.in_iowait() {
             flags |= switch_flags::IOWAIT;
         }
@@ -193,14 +212,17 @@ pub fn observe(preempt: bool, prev: Task, next: Task, state: u32) {
     });
 }
 
-/// Every switch of this CPU counts, also those that no record tells or could tell.
+/// Every switch of this CPU counts, also those that no record tells or could tell. Answers which one this is.
 #[inline(always)]
-fn count(prev_tid: u32, next_tid: u32, involuntary: bool, kind: u16, changes_mm: bool, at_ns: u64) {
-    let Some(counted) = SWITCHES.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: the set of this CPU; this probe does not interrupt itself.
-    let counted = unsafe { &mut *counted };
+fn count(
+    counted: &mut CpuSwitches,
+    prev_tid: u32,
+    next_tid: u32,
+    involuntary: bool,
+    kind: u16,
+    changes_mm: bool,
+    at_ns: u64,
+) -> u64 {
     if prev_tid == 0 {
         counted.from_idle += 1;
         if counted.idle_since_ns != 0 {
@@ -223,6 +245,7 @@ fn count(prev_tid: u32, next_tid: u32, involuntary: bool, kind: u16, changes_mm:
     if next_tid == 0 {
         counted.idle_since_ns = at_ns;
     }
+    counted.voluntary + counted.involuntary + counted.from_idle
 }
 
 #[inline(always)]

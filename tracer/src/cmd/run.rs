@@ -14,11 +14,11 @@ use crate::{
     cmd::{
         Failure, describe,
         run::{
-            feed::{Farewell, Feed, drain_all, push_counts, watch_target},
+            feed::{Farewell, Feed, drain_all, name_strangers, push_counts, watch_target},
             meter::Meter,
             pace::Pace,
             recorder::Recorder,
-            setup::{default_buffer, interval, raise_priority, style},
+            setup::{Intervals, began_plus, default_buffer, interval, raise_priority, style},
             signals::{Signals, pass_on},
             target::Resolved,
         },
@@ -367,6 +367,7 @@ async fn observe(
             missed_events: missed,
         };
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
+        name_strangers(&mut feed, ended);
         let mut report = feed
             .pipeline
             .as_mut()
@@ -437,21 +438,6 @@ async fn wait_for(command: &mut Running, signals: &mut Signals) -> anyhow::Resul
 fn tell(what: &str) {
     // Nobody is left to be told when stderr is gone.
     let _ = writeln!(std::io::stderr().lock(), "{what}");
-}
-
-struct Intervals {
-    every: Duration,
-    next: Timestamp,
-    /// The next end of one at which the CPUs' counts are due.
-    next_count: Timestamp,
-}
-
-fn began_plus(began: Timestamp, every: Duration) -> Timestamp {
-    Timestamp(
-        began
-            .0
-            .saturating_add(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX)),
-    )
 }
 
 /// Whether the stream has been told beyond `began`.

@@ -5,7 +5,7 @@
 
 use super::{
     Engine, FirstRun,
-    history::Taken,
+    history::{End, Taken},
     thread::{Story, Thread},
 };
 use crate::model::{
@@ -16,72 +16,47 @@ use crate::model::{
 /// Groups have numbers of cgroups; where those are not known a process is one.
 const PROCESSES: u64 = 1 << 63;
 
-/// What is missing of a CPU since its last switch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gap {
-    None,
-    /// Who left it then for the one that is there now: the last one that came, as far as is known.
-    Until(Timestamp),
-    /// Somebody else was thought to be there.
-    Whole,
-}
-
 impl Engine {
-    /// One thread gives way to another.
+    /// One thread gives way to another. `came` is when it had come itself, where that is known.
     pub(super) fn changes_hands(
         &mut self,
         at: Timestamp,
         cpu: Cpu,
         switch: &Switch,
         (prev, next): (Option<Slot>, Option<Slot>),
-        gap: Gap,
+        came: Option<Timestamp>,
     ) {
         let taken = Taken {
             steal: switch.steal.unwrap_or_default(),
             interrupts: switch.interrupts,
         };
-        let charge = self.charge(&switch.prev, prev);
-        match gap {
-            Gap::None => {}
-            Gap::Until(entered) => self.history.left_unseen(cpu, entered, charge),
-            Gap::Whole => self.history.lost(cpu, at),
-        }
-        self.history.left(cpu, at, charge, taken);
-        let charge = self.charge(&switch.next, next);
-        self.history.entered(cpu, at, charge);
+        let end = End {
+            charge: self.charge(&switch.prev, prev),
+            came,
+            gap: switch.gap,
+            taken: Some(taken),
+        };
+        let next = self.charge(&switch.next, next);
+        self.history.left(cpu, at, end, next);
     }
 
-    /// One who is not watched gives way, to whomever. This may be told at any time before the wait that it is
-    /// a part of ends.
-    pub(super) fn on_left(
-        &mut self,
-        at: Timestamp,
-        cpu: Cpu,
-        (who, next_tid): (&Who, u32),
-        taken: Option<Taken>,
-        (gap, stays): (bool, bool),
-    ) {
-        let charge = match who.tid {
+    /// One who is not watched gives way, or stays where there is no `next`. This may be told at any time before
+    /// the wait that it is a part of ends.
+    pub(super) fn on_left(&mut self, at: Timestamp, cpu: Cpu, end: End, next: Option<u32>) {
+        let next = match next {
+            None => end.charge,
+            Some(0) => Charge::Idle,
+            // What is kept of others may be told before their names are.
+            Some(tid) => Charge::Who(self.tasks.names.numbered(tid)),
+        };
+        self.history.left(cpu, at, end, next);
+    }
+
+    pub(super) fn met(&mut self, who: &Who) -> Charge {
+        match who.tid {
             0 => Charge::Idle,
             _ => Charge::Who(self.tasks.names.meet(*who)),
-        };
-        if gap {
-            self.history.lost(cpu, at);
         }
-        match taken {
-            Some(taken) => self.history.left(cpu, at, charge, taken),
-            None => self.history.had(cpu, at, charge),
-        }
-        let there = match next_tid {
-            _ if stays => charge,
-            0 => Charge::Idle,
-            tid => self
-                .tasks
-                .names
-                .of_tid(tid)
-                .map_or(Charge::Unknown, Charge::Who),
-        };
-        self.history.entered(cpu, at, there);
     }
 
     /// How long the group of whoever comes to a CPU was throttled there.
@@ -222,15 +197,14 @@ impl Engine {
         }
     }
 
-    fn charge(&self, side: &Side, slot: Option<Slot>) -> Charge {
+    fn charge(&mut self, side: &Side, slot: Option<Slot>) -> Charge {
         if side.tid == 0 {
             return Charge::Idle;
         }
-        let who = match slot {
-            Some(slot) => Some(self.threads[slot].name),
-            None => self.tasks.names.of_tid(side.tid),
-        };
-        who.map_or(Charge::Unknown, Charge::Who)
+        Charge::Who(match slot {
+            Some(slot) => self.threads[slot].name,
+            None => self.tasks.names.numbered(side.tid),
+        })
     }
 
     fn group(&self, slot: Slot) -> u64 {

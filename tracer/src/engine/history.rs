@@ -3,12 +3,16 @@
 //! In: who left a CPU when, and what interrupts and the hypervisor took meanwhile. Out: a wait in pieces
 //! that follow each other from its beginning to its end. Must not know: who waits.
 
+mod stretch;
+
 use std::collections::VecDeque;
 
 use crate::{
     audit::share,
-    model::{Charge, Cpu, Interrupts, Nanos, Piece, Timestamp, WhoId},
+    model::{Charge, Cpu, Nanos, Piece, Timestamp, WhoId},
 };
+use stretch::{Began, Stretch, put};
+pub use stretch::{End, Taken};
 
 /// Stretches kept one by one of all CPUs together, and of one at least and at most.
 const ALL: usize = 1 << 13;
@@ -25,40 +29,6 @@ const LEAST_ROOM: usize = 1 << 9;
 
 /// Told apart in one sum; what is less than these had is nobody's.
 const SHARES: usize = LEAST_ROOM / 4;
-
-/// Somebody had the CPU until then. It begins where the one before it ended.
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
-    until: Timestamp,
-    charge: Charge,
-    /// `None`: not measured. What was taken then is found with the next one that is.
-    taken: Option<Sums>,
-}
-
-/// Cumulative for a CPU; only differences count, and those are short: low halves are enough.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sums {
-    irq: u32,
-    softirq: u32,
-    steal: u32,
-}
-
-/// Cumulative for a CPU.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Taken {
-    pub steal: Nanos,
-    pub interrupts: Interrupts,
-}
-
-impl From<Taken> for Sums {
-    fn from(taken: Taken) -> Sums {
-        Sums {
-            irq: taken.interrupts.irq.0 as u32,
-            softirq: taken.interrupts.softirq.0 as u32,
-            steal: taken.steal.0 as u32,
-        }
-    }
-}
 
 /// Many stretches as one: of a part of it, everybody has that part.
 #[derive(Debug, Default)]
@@ -97,12 +67,10 @@ struct Place {
     forgotten: Timestamp,
     /// By their ends.
     blocks: VecDeque<Block>,
-    /// Where the stretches begin, and the sums then.
-    began: (Timestamp, Option<Sums>),
+    /// Where the stretches begin.
+    began: Began,
     /// By their ends.
     stretches: VecDeque<Stretch>,
-    /// Who came last, and when.
-    now: Option<(Timestamp, Charge)>,
     /// Room for what is summed up, used again and again.
     pieces: Vec<Piece>,
     spare: Vec<Vec<(Charge, Nanos)>>,
@@ -132,74 +100,62 @@ impl History {
         }
     }
 
-    /// `charge` had this CPU until then. What others left is told when it turns out to matter, later than what
-    /// came after it: an end more makes two stretches of one.
-    pub fn left(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: Taken) {
-        self.put(cpu, at, charge, Some(taken.into()));
+    /// Somebody had this CPU until then, and `next` came, or stays. What others left is told when it turns out to
+    /// matter, later than what came after it: an end more makes two stretches of one.
+    pub fn left(&mut self, cpu: Cpu, at: Timestamp, end: End, next: Charge) {
+        self.put(cpu, Stretch::new(at, end, next));
     }
 
-    /// The same, and what was taken from it meanwhile is not known.
-    pub fn had(&mut self, cpu: Cpu, at: Timestamp, charge: Charge) {
-        self.put(cpu, at, charge, None);
-    }
-
-    /// Whoever came last had this CPU until then, unless that was `next`, who came then.
-    pub fn left_unseen(&mut self, cpu: Cpu, at: Timestamp, next: Charge) {
-        let there = self
-            .place(cpu)
-            .there_after(at)
-            .filter(|&there| there != next);
-        self.put(cpu, at, there.unwrap_or(Charge::Unknown), None);
-    }
-
-    /// Who had this CPU until then cannot be told.
+    /// Who had this CPU until then cannot be told, nor who came.
     pub fn lost(&mut self, cpu: Cpu, at: Timestamp) {
-        self.put(cpu, at, Charge::Unknown, None);
-        let place = self.place(cpu);
-        place.now = place.now.filter(|&(since, _)| since > at);
+        let end = End {
+            charge: Charge::Unknown,
+            came: None,
+            gap: true,
+            taken: None,
+        };
+        self.put(cpu, Stretch::new(at, end, Charge::Unknown));
     }
 
-    fn put(&mut self, cpu: Cpu, at: Timestamp, charge: Charge, taken: Option<Sums>) {
+    fn put(&mut self, cpu: Cpu, stretch: Stretch) {
+        let at = stretch.until;
         let (keep, room) = (self.keep, self.room);
         let place = self.place(cpu);
-        let later = |stretches: &VecDeque<Stretch>| match stretches.back() {
+        let index = match place.stretches.back() {
             Some(last) if last.until >= at => {
-                stretches.partition_point(|stretch| stretch.until < at)
+                place.stretches.partition_point(|other| other.until < at)
             }
-            _ => stretches.len(),
+            _ => place.stretches.len(),
         };
-        let index = later(&place.stretches);
-        // What two records tell of one switch is one end; and what is summed up is.
-        let known = place.stretches.get(index).map(|stretch| stretch.until);
-        if known == Some(at) || (index == 0 && at <= place.began.0) {
+        if let Some(known) = place.stretches.get_mut(index)
+            && known.until == at
+        {
+            known.told_again(stretch);
             return;
         }
-        if index == 0 && place.began.0 == Timestamp(0) {
-            // What was taken before the first end is nobody's.
-            place.began.1 = taken;
+        if index == 0 && at <= place.began.at {
+            // It is summed up.
+            if at == place.began.at {
+                place.began.there = stretch.next;
+            }
+            return;
         }
-        let stretch = Stretch {
-            until: at,
-            charge,
-            taken,
-        };
+        if index == 0 && place.began.at == Timestamp(0) {
+            // What was taken before the first end is nobody's.
+            place.began.sums = stretch.sums();
+        }
         place.stretches.insert(index, stretch);
         if place.stretches.len() > keep {
             place.sum_up(room);
         }
     }
 
-    /// From then on this one has it; or it was seen there.
-    pub fn entered(&mut self, cpu: Cpu, at: Timestamp, charge: Charge) {
-        let place = self.place(cpu);
-        if place.now.is_none_or(|(since, _)| since <= at) {
-            place.now = Some((at, charge));
-        }
-    }
-
     /// The first look saw it there, before any switch.
     pub fn occupied(&mut self, cpu: Cpu, charge: Charge) {
-        self.place(cpu).now.get_or_insert((Timestamp(0), charge));
+        let place = self.place(cpu);
+        if place.began.at == Timestamp(0) && place.began.there == Charge::Unknown {
+            place.began.there = charge;
+        }
     }
 
     /// What a wait of `waiter` on this CPU was for, from the last piece on, up to `to`.
@@ -222,18 +178,19 @@ impl History {
         while first > 0 && stretches[first - 1].until > from {
             first -= 1;
         }
-        let before = first.checked_sub(1).and_then(|index| stretches.get(index));
-        let mut began = match before {
-            // As far as it was measured.
-            Some(before) => {
-                let known = stretches.range(..first).rev().find_map(|known| known.taken);
-                (before.until, known.or(place.began.1))
+        let mut began = match first.checked_sub(1) {
+            Some(last) => {
+                let known = stretches.range(..first).rev().find_map(Stretch::sums);
+                Began {
+                    sums: known.or(place.began.sums),
+                    ..place.began.after(&stretches[last])
+                }
             }
             None => place.began,
         };
         let mut at = from;
-        if at < began.0 {
-            at = began.0.min(to);
+        if at < began.at {
+            at = began.at.min(to);
             place.explain_roughly(waiter, from, at, pieces);
         }
         for stretch in stretches.range(first..) {
@@ -245,21 +202,21 @@ impl History {
             if at == to {
                 return;
             }
-            began = (stretch.until, stretch.taken.or(began.1));
+            began = began.after(stretch);
         }
-        let there = place.there_after(to);
-        put(pieces, to, there.unwrap_or(Charge::Unknown));
+        put(pieces, to, began.there);
     }
 
     /// Everybody who is referred to.
     pub fn names(&self) -> impl Iterator<Item = WhoId> {
         self.places.iter().flat_map(|place| {
-            let charges = place.stretches.iter().map(|stretch| stretch.charge);
+            let ends = place.stretches.iter();
+            let charges = ends.flat_map(|stretch| [stretch.charge, stretch.next]);
             let sums = place.blocks.iter().flat_map(|block| &block.shares);
             let sums = sums.map(|(charge, _)| *charge);
             charges
                 .chain(sums)
-                .chain(place.now.map(|(_, charge)| charge))
+                .chain([place.began.there])
                 .filter_map(|charge| match charge {
                     Charge::Who(who) => Some(who),
                     _ => None,
@@ -277,22 +234,14 @@ impl History {
 }
 
 impl Place {
-    /// Who has the CPU after the last end before `at`, if that is who came last.
-    fn there_after(&self, at: Timestamp) -> Option<Charge> {
-        let index = self.stretches.partition_point(|stretch| stretch.until < at);
-        let last = index.checked_sub(1).map(|last| self.stretches[last].until);
-        let (since, charge) = self.now?;
-        (since >= last.unwrap_or_default() && since <= at).then_some(charge)
-    }
-
     /// The oldest stretches become one sum.
     #[cold]
     fn sum_up(&mut self, room: usize) {
         let mut pieces = std::mem::take(&mut self.pieces);
-        let from = self.began.0;
+        let from = self.began.at;
         for stretch in self.stretches.drain(..BLOCK.min(self.stretches.len())) {
-            stretch.split(self.began, self.began.0, stretch.until, &mut pieces);
-            self.began = (stretch.until, stretch.taken.or(self.began.1));
+            stretch.split(self.began, self.began.at, stretch.until, &mut pieces);
+            self.began = self.began.after(&stretch);
         }
         if from == Timestamp(0) {
             // The first stretch begins with the machine, and has nothing taken out of it.
@@ -306,7 +255,7 @@ impl Place {
         }
         add_up(&mut shares);
         self.blocks.push_back(Block {
-            until: self.began.0,
+            until: self.began.at,
             shares,
         });
         self.pieces = pieces;
@@ -375,54 +324,10 @@ impl Place {
     }
 }
 
-impl Stretch {
-    /// The part from `from` to `to`. Nobody knows where in the stretch the interrupts were: each part has its
-    /// share of them.
-    fn split(
-        &self,
-        (began, then): (Timestamp, Option<Sums>),
-        from: Timestamp,
-        to: Timestamp,
-        pieces: &mut Vec<Piece>,
-    ) {
-        let (Some(taken), Some(then)) = (self.taken, then) else {
-            return put(pieces, to, self.charge);
-        };
-        if taken == then || self.charge == Charge::Unknown {
-            return put(pieces, to, self.charge);
-        }
-        let (length, all) = (to.since(from), self.until.since(began));
-        let mut left = length;
-        let mut take = |now: u32, then: u32| {
-            let part = Nanos(now.wrapping_sub(then).into()).min(all);
-            let part = share(part, length, all).min(left);
-            left = left - part;
-            part
-        };
-        let parts = [
-            (Charge::Irq, take(taken.irq, then.irq)),
-            (Charge::Softirq, take(taken.softirq, then.softirq)),
-            (Charge::Steal, take(taken.steal, then.steal)),
-        ];
-        let mut at = Timestamp(from.0 + left.0);
-        put(pieces, at, self.charge);
-        for (charge, part) in parts {
-            if part > Nanos::ZERO {
-                at = Timestamp(at.0 + part.0);
-                put(pieces, at, charge);
-            }
-        }
-    }
-}
-
-#[inline]
-fn put(pieces: &mut Vec<Piece>, to: Timestamp, charge: Charge) {
-    pieces.push(Piece { to, charge });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Interrupts;
 
     const CPU: Cpu = Cpu(1);
     const A: Charge = Charge::Who(WhoId(1));
@@ -448,14 +353,76 @@ mod tests {
             .collect()
     }
 
+    fn end(charge: Charge, taken: Taken) -> End {
+        End {
+            charge,
+            came: None,
+            gap: false,
+            taken: Some(taken),
+        }
+    }
+
+    fn at_last(charge: Charge, came: u64, gap: bool) -> End {
+        End {
+            came: Some(Timestamp(came)),
+            gap,
+            ..end(charge, taken(0, 0, 0))
+        }
+    }
+
     /// A until 100, B until 200, then A.
     fn two() -> History {
         let mut history = History::new(2);
-        history.left(CPU, Timestamp(0), Charge::Idle, taken(0, 0, 0));
-        history.left(CPU, Timestamp(100), A, taken(0, 0, 0));
-        history.left(CPU, Timestamp(200), B, taken(0, 0, 0));
-        history.entered(CPU, Timestamp(200), A);
+        history.left(CPU, Timestamp(0), end(Charge::Idle, taken(0, 0, 0)), A);
+        history.left(CPU, Timestamp(100), end(A, taken(0, 0, 0)), B);
+        history.left(CPU, Timestamp(200), end(B, taken(0, 0, 0)), A);
         history
+    }
+
+    #[test]
+    fn who_left_unseen_has_what_the_next_one_had_not() {
+        let mut history = two();
+        history.left(CPU, Timestamp(300), at_last(B, 260, false), A);
+        assert_eq!(
+            explained(&history, 190, 310),
+            [(200, B), (260, A), (300, B), (310, A)]
+        );
+        assert_eq!(explained(&history, 270, 280), [(280, B)]);
+        assert_eq!(explained(&history, 210, 220), [(220, A)]);
+    }
+
+    #[test]
+    fn after_a_gap_nobody_knows_who_was_there_but_who_left() {
+        let mut history = two();
+        history.left(CPU, Timestamp(300), at_last(B, 260, true), A);
+        assert_eq!(
+            explained(&history, 190, 300),
+            [(200, B), (260, Charge::Unknown), (300, B)]
+        );
+        // The one that came and the one that left are the same, and were not there all the time.
+        history.left(CPU, Timestamp(400), at_last(A, 370, true), B);
+        assert_eq!(
+            explained(&history, 300, 400),
+            [(370, Charge::Unknown), (400, A)]
+        );
+        let unmeasured = End {
+            gap: true,
+            ..end(B, taken(0, 0, 0))
+        };
+        history.left(CPU, Timestamp(500), unmeasured, A);
+        assert_eq!(explained(&history, 400, 500), [(500, Charge::Unknown)]);
+        // Another record of the same switch knows more.
+        history.left(CPU, Timestamp(500), at_last(B, 410, false), A);
+        assert_eq!(explained(&history, 400, 500), [(500, B)]);
+    }
+
+    #[test]
+    fn an_idle_cpu_keeps_nobody_waiting_who_waited_before() {
+        let mut history = two();
+        history.left(CPU, Timestamp(300), end(Charge::Idle, taken(0, 0, 0)), B);
+        assert_eq!(explained(&history, 280, 300), [(300, Charge::Idle)]);
+        // This one went elsewhere while the other one was there, or not.
+        assert_eq!(explained(&history, 250, 290), [(290, Charge::Unknown)]);
     }
 
     #[test]
@@ -482,7 +449,7 @@ mod tests {
     #[test]
     fn a_part_of_a_stretch_has_its_share_of_the_interrupts() {
         let mut history = two();
-        history.left(CPU, Timestamp(300), A, taken(10, 20, 40));
+        history.left(CPU, Timestamp(300), end(A, taken(10, 20, 40)), B);
         assert_eq!(
             explained(&history, 200, 300),
             [
@@ -507,15 +474,22 @@ mod tests {
     fn who_was_seen_there_by_another_cpu_is_not_measured() {
         let mut history = two();
         // Told before what came first.
-        history.had(CPU, Timestamp(500), A);
-        history.entered(CPU, Timestamp(500), A);
-        history.left(CPU, Timestamp(400), B, taken(40, 0, 0));
-        history.entered(CPU, Timestamp(400), A);
+        let had = End {
+            taken: None,
+            ..at_last(A, 400, true)
+        };
+        history.left(CPU, Timestamp(500), had, A);
+        let b = End {
+            came: Some(Timestamp(200)),
+            ..end(B, taken(40, 0, 0))
+        };
+        history.left(CPU, Timestamp(400), b, A);
         assert_eq!(
             explained(&history, 300, 510),
             [(380, B), (400, Charge::Irq), (500, A), (510, A)]
         );
-        history.left(CPU, Timestamp(600), A, taken(50, 0, 0));
+        let last = end(A, taken(50, 0, 0));
+        history.left(CPU, Timestamp(600), last, Charge::Unknown);
         assert_eq!(
             explained(&history, 500, 600),
             [(590, A), (600, Charge::Irq)]
@@ -527,13 +501,21 @@ mod tests {
     #[test]
     fn what_is_told_late_is_put_in_its_place() {
         let mut history = two();
-        history.left(CPU, Timestamp(400), A, taken(40, 0, 0));
-        history.left(CPU, Timestamp(300), B, taken(30, 0, 0));
+        let mut history_of = |at, who, irq, next| {
+            let came = Some(Timestamp(at - 100));
+            let end = End {
+                came,
+                ..end(who, taken(irq, 0, 0))
+            };
+            history.left(CPU, Timestamp(at), end, next);
+        };
+        history_of(400, A, 40, B);
+        history_of(300, B, 30, A);
         assert_eq!(
             explained(&history, 200, 400),
             [(270, B), (300, Charge::Irq), (390, A), (400, Charge::Irq)]
         );
-        history.left(CPU, Timestamp(300), A, taken(0, 0, 0));
+        history.left(CPU, Timestamp(300), end(A, taken(0, 0, 0)), A);
         assert_eq!(explained(&history, 250, 290)[0].1, B);
     }
 
@@ -541,14 +523,19 @@ mod tests {
     fn what_is_older_than_is_kept_is_summed_up() {
         let mut history = History::new(usize::MAX);
         for at in 0..=LEAST as u64 {
-            history.left(CPU, Timestamp(10 * at), A, Taken::default());
+            history.left(CPU, Timestamp(10 * at), end(A, Taken::default()), A);
         }
         assert_eq!(explained(&history, 0, 30), [(10, A), (20, A), (30, A)]);
         let (block, keep) = (BLOCK as u64, LEAST as u64);
         let all = 1000 * block;
         for at in keep..all {
-            let charge = if at % 2 == 0 { A } else { B };
-            history.left(CPU, Timestamp(10 * (at + 1)), charge, Taken::default());
+            let [charge, next] = if at % 2 == 0 { [A, B] } else { [B, A] };
+            history.left(
+                CPU,
+                Timestamp(10 * (at + 1)),
+                end(charge, Taken::default()),
+                next,
+            );
         }
         let place = &history.places[usize::from(CPU.0)];
         assert!(place.held <= LEAST_ROOM && place.stretches.len() <= LEAST);

@@ -20,7 +20,7 @@ pub(crate) mod tests;
 use crate::{
     engine::{
         cpu::Cpus,
-        history::{History, Taken},
+        history::{End, History, Taken},
         losses::Losses,
         tasks::Tasks,
         thread::Thread,
@@ -192,11 +192,18 @@ impl Engine {
                 who,
                 next_tid,
                 taken,
+                ran,
                 gap,
                 stays,
             } => {
-                let taken = taken.map(|(steal, interrupts)| Taken { steal, interrupts });
-                self.on_left(at, event.cpu, (who, *next_tid), taken, (*gap, *stays));
+                let end = End {
+                    charge: self.met(who),
+                    came: ran.map(|ran| at.before(ran)),
+                    gap: *gap,
+                    taken: taken.map(|(steal, interrupts)| Taken { steal, interrupts }),
+                };
+                let next = (!stays).then_some(*next_tid);
+                self.on_left(at, event.cpu, end, next);
             }
             What::Named(who) => {
                 self.tasks.names.introduce(*who);

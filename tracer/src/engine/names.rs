@@ -40,6 +40,16 @@ impl Names {
         self.by_tid.get(&tid).copied()
     }
 
+    /// Whoever has this tid: without a name, until somebody tells it.
+    pub fn numbered(&mut self, tid: u32) -> WhoId {
+        self.of_tid(tid).unwrap_or_else(|| {
+            self.add(Who {
+                tid,
+                ..Who::default()
+            })
+        })
+    }
+
     /// Somebody new.
     pub fn add(&mut self, who: Who) -> WhoId {
         let id = match self.free.pop() {
@@ -58,8 +68,9 @@ impl Names {
 
     /// Somebody of whom only this tells: who has the tid already, unless that is another process's thread.
     pub fn meet(&mut self, who: Who) -> WhoId {
+        let same = |known: &Who| known.pid == who.pid || known.is_nameless();
         match self.of_tid(who.tid) {
-            Some(id) if self.get(id).is_some_and(|known| known.pid == who.pid) => {
+            Some(id) if self.get(id).is_some_and(same) => {
                 self.update(id, who);
                 id
             }
@@ -69,9 +80,13 @@ impl Names {
 
     /// Somebody who may be known already, and better.
     pub fn introduce(&mut self, who: Who) {
-        let known = self.of_tid(who.tid).and_then(|id| self.get(id));
-        if known.is_none_or(|known| known.pid != who.pid) {
-            self.add(who);
+        let id = self.of_tid(who.tid);
+        match id.and_then(|id| Some((id, self.get(id)?))) {
+            Some((id, known)) if known.is_nameless() => self.update(id, who),
+            Some((_, known)) if known.pid == who.pid => {}
+            _ => {
+                self.add(who);
+            }
         }
     }
 
@@ -135,6 +150,18 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(names.get(first).map(|who| who.pid), Some(1));
         assert_eq!(names.of_tid(7), Some(second));
+    }
+
+    #[test]
+    fn who_had_only_a_number_gets_a_name_and_stays_the_same() {
+        let mut names = Names::default();
+        let first = names.numbered(7);
+        assert_eq!(names.numbered(7), first);
+        names.introduce(who(1, 7));
+        assert_eq!(names.get(first), Some(&who(1, 7)));
+        let second = names.add(who(0, 8));
+        assert_eq!(names.meet(who(1, 8)), second);
+        assert_eq!(names.get(second), Some(&who(1, 8)));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use super::{
     Engine,
-    causes::Gap,
     thread::{Story, Thread},
 };
 use crate::model::{
@@ -36,22 +35,23 @@ impl Engine {
         if let Some(unseen) = unseen {
             self.threads[unseen].left_unseen();
         }
-        let rebuilt = prev.and_then(|prev| self.leaves(prev, at, cpu, switch, sink));
-        let gap = match &rebuilt {
-            Some(story) => Gap::Until(story.to),
-            None if unseen.is_some() => Gap::Whole,
-            None => Gap::None,
+        let (came, rebuilt) = match prev {
+            Some(prev) => self.leaves(prev, at, cpu, switch, sink),
+            None => (None, None),
         };
-        self.changes_hands(at, cpu, switch, (prev, next), gap);
-        if let (Some(prev), Some(story)) = (prev, rebuilt) {
-            self.tell(prev, cpu, story, sink);
+        self.changes_hands(at, cpu, switch, (prev, next), came);
+        if let Some(prev) = prev {
+            if let Some(story) = rebuilt {
+                self.tell(prev, cpu, story, sink);
+            }
+            self.threads[prev].forget_moves();
         }
         if let Some(next) = next {
             self.enters(next, at, cpu, switch, sink);
         }
     }
 
-    /// Answers the wait before, where only now it is known to have ended.
+    /// Answers when it came, where that is known, and the wait before where only now that is known to have ended.
     fn leaves(
         &mut self,
         prev: Slot,
@@ -59,7 +59,7 @@ impl Engine {
         cpu: Cpu,
         switch: &Switch,
         sink: &mut impl SpanSink,
-    ) -> Option<Story> {
+    ) -> (Option<Timestamp>, Option<Story>) {
         let yielded = self.is_yield(switch);
         let Engine {
             threads, oddities, ..
@@ -102,7 +102,7 @@ impl Engine {
         if switch.out == SwitchOut::Dead {
             self.tasks.died(prev, at);
         }
-        departure.wait
+        (departure.came, departure.wait)
     }
 
     fn enters(

@@ -121,6 +121,8 @@ pub struct Departure {
     pub lost: u64,
     pub voluntary: u64,
     pub involuntary: u64,
+    /// Since when it had the CPU, where that is known.
+    pub came: Option<Timestamp>,
     /// A wait that only its counters tell.
     pub wait: Option<Story>,
 }
@@ -302,6 +304,11 @@ impl Thread {
     /// While it was off the CPU: when it left the run queue of which CPU, in order.
     pub fn moves(&self) -> &[(Timestamp, Cpu)] {
         &self.moves
+    }
+
+    /// After a switch-out, when the wait before is told.
+    pub fn forget_moves(&mut self) {
+        self.moves.clear();
     }
 
     /// Woken at `at`. It may be told after a later one: with the switch-in, or by the last look.

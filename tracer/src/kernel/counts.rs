@@ -10,7 +10,7 @@ use aya::{
     programs::{BtfTracePoint, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use tracer_common::{
-    counters::{Counters, Cow, CpuInterrupts, CpuSwitches, Probe, Waiting},
+    counters::{Counters, Cow, CpuInterrupts, CpuState, CpuSwitches, Probe, Waiting},
     record::{self, Header, kind},
 };
 
@@ -29,12 +29,12 @@ pub(super) struct CountersPod(Counters);
 // SAFETY: u64s, no padding, every bit pattern is valid.
 unsafe impl aya::Pod for CountersPod {}
 
-/// [`CpuSwitches`] for aya.
+/// [`CpuState`] for aya.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct CpuSwitchesPod(CpuSwitches);
-// SAFETY: u64s, no padding, every bit pattern is valid.
-unsafe impl aya::Pod for CpuSwitchesPod {}
+pub(super) struct CpuStatePod(CpuState);
+// SAFETY: integers, no padding, every bit pattern is valid.
+unsafe impl aya::Pod for CpuStatePod {}
 
 /// [`CpuInterrupts`] for aya.
 #[derive(Clone, Copy)]
@@ -103,11 +103,11 @@ impl Session {
 
     /// What each CPU has counted.
     fn cpu_switches(&self) -> Result<impl Iterator<Item = (u16, CpuSwitches)>, Refusal> {
-        let values: PerCpuValues<CpuSwitchesPod> = self
+        let values: PerCpuValues<CpuStatePod> = self
             .switches
             .get(&0, 0)
             .map_err(|error| refused_by_kernel("read the counts of the CPUs", &error))?;
-        let all: Vec<CpuSwitches> = values.iter().map(|CpuSwitchesPod(one)| *one).collect();
+        let all: Vec<CpuSwitches> = values.iter().map(|CpuStatePod(one)| one.switches).collect();
         Ok((0..).zip(all))
     }
 

@@ -7,7 +7,7 @@ use std::io::Read as _;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::model::Nanos;
+use crate::model::{Comm, Nanos, Priority, Who};
 use crate::output::terminal;
 
 /// Command lines are cut here: some programs pass megabytes.
@@ -107,6 +107,41 @@ fn explain(pid: u32, inside: &[Inside]) -> String {
             )
         }
     }
+}
+
+/// A thread that nothing else tells of, as it is now.
+pub fn who(tid: u32) -> Option<Who> {
+    let Identity::Thread { tgid: pid } = (match identify(tid) {
+        Identity::Process => Identity::Thread { tgid: tid },
+        other => other,
+    }) else {
+        return None;
+    };
+    let comm = fs::read(format!("/proc/{tid}/comm")).ok()?;
+    let stat = fs::read(format!("/proc/{tid}/stat")).ok()?;
+    Some(Who {
+        pid,
+        tid,
+        comm: Comm::from(&*String::from_utf8_lossy(comm.trim_ascii_end())),
+        priority: priority(&stat)?,
+        kernel_thread: false,
+        own: false,
+    })
+}
+
+/// From `/proc/TID/stat`; see proc(5) for the numbers of its fields.
+fn priority(stat: &[u8]) -> Option<Priority> {
+    // The name is in parentheses, and may hold any.
+    let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
+    let field = |number: usize| {
+        let text = words(&stat[name_ends + 1..]).nth(number - 3)?;
+        str::from_utf8(text).ok()?.parse::<i64>().ok()
+    };
+    Some(Priority {
+        nice: field(19)? as i32,
+        rt_priority: field(40)? as u32,
+        policy: field(41)? as u32,
+    })
 }
 
 /// The thread group leaders there are.
@@ -246,6 +281,23 @@ mod tests {
             comm: b"\x1b[2J\xff".to_vec(),
         }];
         assert!(!explain(2, &found).chars().any(char::is_control));
+    }
+
+    #[test]
+    fn the_priority_is_found_behind_any_name() {
+        let mut stat = b"75 (a) 9 (b) S".to_vec();
+        for number in 4..=52 {
+            let value = if number == 19 { -10 } else { number };
+            stat.extend(format!(" {value}").bytes());
+        }
+        let priority = priority(&stat).expect("whole");
+        let all = (priority.nice, priority.rt_priority, priority.policy);
+        assert_eq!(all, (-10, 40, 41));
+        assert_eq!(super::priority(b"75 (a) S 1 2"), None);
+        let own = std::process::id();
+        let who = who(own).expect("it lives");
+        assert_eq!((who.pid, who.tid), (own, own));
+        assert!(!who.comm.bytes().is_empty() && !who.is_nameless());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{
     btf::Wanted,
     cgroup::Hierarchy,
     cost::{self, Counted, Prices},
-    counts::{CountersPod, CowPod, CpuInterruptsPod, CpuSwitchesPod, WaitingPod},
+    counts::{CountersPod, CowPod, CpuInterruptsPod, CpuStatePod, WaitingPod},
     diagnostics::Diagnostics,
     fields::Fields,
     interrupts,
@@ -69,7 +69,7 @@ pub struct Session {
     interrupt_links: Vec<RawTracePointLink>,
     rings: Rings,
     pub(super) counters: PerCpuArray<MapData, CountersPod>,
-    pub(super) switches: PerCpuArray<MapData, CpuSwitchesPod>,
+    pub(super) switches: PerCpuArray<MapData, CpuStatePod>,
     pub(super) interrupts: PerCpuArray<MapData, CpuInterruptsPod>,
     pub(super) waiting: Array<MapData, WaitingPod>,
     /// Records taken out of the rings, announcements of losses aside.
@@ -104,7 +104,7 @@ impl Session {
         let rings = rings(&mut places, &cpus, layout.ring_bytes)?;
         let [slots, history] = layout.map(&mut ebpf)?;
         let counters = take::<PerCpuArray<MapData, CountersPod>>(&mut ebpf, "COUNTERS")?;
-        let switches = take::<PerCpuArray<MapData, CpuSwitchesPod>>(&mut ebpf, "SWITCHES")?;
+        let switches = take::<PerCpuArray<MapData, CpuStatePod>>(&mut ebpf, "SWITCHES")?;
         let interrupts = take::<PerCpuArray<MapData, CpuInterruptsPod>>(&mut ebpf, "INTERRUPTS")?;
         let waiting = take::<Array<MapData, WaitingPod>>(&mut ebpf, "WAITING")?;
         let cows = take::<Array<MapData, CowPod>>(&mut ebpf, "COWS")?;

@@ -125,6 +125,9 @@ fn thing(kind: ChargeKind, cgroup: Option<&str>) -> String {
 
 /// With all that one wants to know of somebody to blame.
 fn thread(who: &Who, same_process: Option<bool>) -> String {
+    if who.is_nameless() {
+        return name(who, false);
+    }
     let mut notes: Vec<String> = Vec::new();
     let foreign = same_process == Some(false);
     if who.own {
@@ -147,8 +150,12 @@ fn thread(who: &Who, same_process: Option<bool>) -> String {
     }
 }
 
-/// `worker 1240` of the same process and in the kernel, whose names hold slashes; `backup/991` of another process.
+/// `worker 1240` of the same process and in the kernel, whose names hold slashes; `backup/991` of another process;
+/// `thread 75` where only the number is known.
 pub fn name(who: &Who, same_process: bool) -> String {
+    if who.is_nameless() {
+        return format!("thread {}", who.tid);
+    }
     let between = if same_process || who.kernel_thread {
         ' '
     } else {
@@ -330,6 +337,24 @@ mod tests {
             thread(&sample::who(7, 7, "\x1b[2J"), other),
             "\\x1b[2J/7 (other process)"
         );
+    }
+
+    #[test]
+    fn who_has_only_a_number_is_of_no_process() {
+        let nameless = Who {
+            pid: 0,
+            tid: 75,
+            ..Who::default()
+        };
+        for same_process in [None, Some(false), Some(true)] {
+            let share = WaitedFor {
+                who: Some(nameless),
+                same_process,
+                ..charged(ChargeKind::Thread, 1)
+            };
+            assert_eq!(culprit(&share, None), "thread 75");
+        }
+        assert_eq!(name(&nameless, false), "thread 75");
     }
 
     #[test]

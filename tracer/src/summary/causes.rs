@@ -23,6 +23,7 @@ impl Namer<'_> {
     }
 
     fn is_same_process(&self, who: Option<Who>) -> Option<bool> {
+        let who = who.filter(|who| !who.is_nameless());
         who.map(|who| who.pid == self.pid)
     }
 

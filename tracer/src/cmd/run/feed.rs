@@ -8,13 +8,16 @@ use crate::{
     cmd::{Failure, run::recorder::Recorder},
     kernel::{
         cost::Counted,
+        procfs,
         session::{Session, edge},
     },
-    model::{Nanos, Timestamp},
+    model::{Nanos, Priority, Timestamp, Who},
     pipeline::{Pipeline, Settings},
 };
 use rustix::time::{ClockId, clock_gettime};
-use tracer_common::record::kind;
+use tracer_common::record::{self, kind, pack_priority, who_flags};
+
+const NAME: usize = size_of::<record::Name>();
 
 /// How often the rings are looked at after detaching before records count as gone, and the time between:
 /// the hypervisor may have taken the CPU away from a program in the middle of a record.
@@ -111,6 +114,43 @@ pub fn drain_all(session: &mut Session, feed: &mut Feed) -> anyhow::Result<Count
         std::thread::sleep(BETWEEN_LOOKS);
     }
     Ok(counted)
+}
+
+/// Who ran and was never shown, while it lives: as a record, for whoever reads the recording.
+pub fn name_strangers(feed: &mut Feed, at: Timestamp) {
+    let strangers = feed.pipeline.as_ref().map(Pipeline::strangers);
+    for tid in strangers.unwrap_or_default() {
+        if let Some(who) = procfs::who(tid) {
+            feed.push(&named(&who, at));
+        }
+    }
+}
+
+/// A `record::Name`.
+fn named(who: &Who, at: Timestamp) -> [u8; NAME] {
+    let Priority {
+        policy,
+        nice,
+        rt_priority,
+    } = who.priority;
+    let priority = pack_priority(policy, nice.saturating_add(120).unsigned_abs(), rt_priority);
+    let mut flags = 0;
+    if who.kernel_thread {
+        flags |= who_flags::KERNEL_THREAD;
+    }
+    if who.own {
+        flags |= who_flags::OWN;
+    }
+    let mut bytes = [0; NAME];
+    let header = edge(kind::NAME, at.0);
+    bytes[..header.len()].copy_from_slice(&header);
+    bytes[10..12].copy_from_slice(&(NAME as u16).to_ne_bytes());
+    bytes[14..16].copy_from_slice(&flags.to_ne_bytes());
+    bytes[16..20].copy_from_slice(&who.tid.to_ne_bytes());
+    bytes[20..24].copy_from_slice(&who.pid.to_ne_bytes());
+    bytes[24..40].copy_from_slice(&who.comm.0);
+    bytes[40..44].copy_from_slice(&priority.to_ne_bytes());
+    bytes
 }
 
 /// The end of the target, where the records that told it were lost.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cli::RunOptions,
+    model::Timestamp,
     output::{Format, Style},
 };
 
@@ -41,4 +42,20 @@ pub fn style(options: &RunOptions) -> Style {
         cmdline: options.cmdline,
         ..Style::for_terminal(width, terminal, no_color)
     }
+}
+
+/// When intermediate reports are due.
+pub struct Intervals {
+    pub every: Duration,
+    pub next: Timestamp,
+    /// The next end of one at which the CPUs' counts are due.
+    pub next_count: Timestamp,
+}
+
+pub fn began_plus(began: Timestamp, every: Duration) -> Timestamp {
+    Timestamp(
+        began
+            .0
+            .saturating_add(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX)),
+    )
 }

@@ -91,7 +91,7 @@ records! {
     Exec { header, task, tid, old_tid, comm }
     Exit { header, task, tid, exit_code, policy, static_prio, rt_priority, reserved, comm, rss_pages, peak_pages, page_table_bytes }
     Rename { header, task, tid, reserved, comm }
-    Left { header, tid, tgid, comm, priority, next_tid, steal_ns, irq_ns, softirq_ns }
+    Left { header, tid, tgid, comm, priority, next_tid, steal_ns, irq_ns, softirq_ns, ran_ns }
     Name { header, tid, tgid, comm, priority, reserved }
     Lost { header, probe, reserved, total }
     CpuSwitches { header, counted }

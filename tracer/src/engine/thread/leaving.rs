@@ -86,6 +86,7 @@ impl Thread {
                     gap,
                 };
                 self.close(since, at, doing, sink);
+                departure.came = Some(since);
             }
             State::Off { since, .. } | State::Runnable { since, .. }
                 if departure.lost == 0
@@ -93,6 +94,7 @@ impl Thread {
                     && let Some(then) = self.counters =>
             {
                 departure.wait = self.rebuild_switch_in(at, since, then, now, quality, sink);
+                departure.came = departure.wait.as_ref().map(|wait| wait.to);
             }
             State::Unborn => {
                 sink.mark(self.slot, at, &Mark::Born);
@@ -117,7 +119,6 @@ impl Thread {
         self.base_in_wait = false;
         self.base_unborn = false;
         self.open_start = false;
-        self.moves.clear();
         self.state = match switch.out {
             SwitchOut::Runnable => State::Runnable {
                 since: at,
@@ -166,6 +167,7 @@ impl Thread {
                 }),
                 voluntary: u64::from(blocked),
                 involuntary: u64::from(!blocked),
+                came: None,
                 wait: None,
             };
         };
@@ -176,6 +178,7 @@ impl Thread {
             lost,
             voluntary,
             involuntary,
+            came: None,
             wait: None,
         }
     }

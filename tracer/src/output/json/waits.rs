@@ -9,7 +9,7 @@ use crate::model::WakerKind;
 use crate::output::{escape, syscalls, words};
 use crate::report::{self, ChargeKind, Who};
 
-/// All of it is `null` where nobody can be named.
+/// All of it is `null` where nobody can be named, all but `tid` where only that is known.
 #[derive(Serialize)]
 pub struct Named<'a> {
     pid: Option<u32>,
@@ -19,10 +19,14 @@ pub struct Named<'a> {
 
 fn named(who: Option<&Who>) -> Named<'_> {
     Named {
-        pid: who.map(|who| who.pid),
+        pid: with_name(who).map(|who| who.pid),
         tid: who.map(|who| who.tid),
-        comm: who.map(|who| escape::json(who.comm.bytes())),
+        comm: with_name(who).map(|who| escape::json(who.comm.bytes())),
     }
+}
+
+fn with_name(who: Option<&Who>) -> Option<&Who> {
+    who.filter(|who| !who.is_nameless())
 }
 
 #[derive(Serialize)]
@@ -40,10 +44,10 @@ pub struct WaitedFor<'a> {
 }
 
 pub fn waited_for(row: &report::WaitedFor) -> WaitedFor<'_> {
-    let who = row.who.as_ref();
+    let who = with_name(row.who.as_ref());
     WaitedFor {
         kind: words::charge(row.kind),
-        who: named(who),
+        who: named(row.who.as_ref()),
         same_process: row.same_process,
         policy: who.map(|who| words::policy(who.priority.policy)),
         nice: who.map(|who| who.priority.nice),

@@ -99,7 +99,7 @@ layouts! {
     CGROUP: Cgroup { task: 8 Key, tid: 4 Tid, whole_process: 4, cgroup_id: 8 }
     CPU_SWITCHES: CpuSwitches { counted: 80 }
     LEFT: Left {
-        tid: 4, tgid: 4, comm: 16, priority: 4, next_tid: 4, steal_ns: 8, irq_ns: 8, softirq_ns: 8
+        tid: 4, tgid: 4, comm: 16, priority: 4, next_tid: 4, steal_ns: 8, irq_ns: 8, softirq_ns: 8, ran_ns: 8
     }
     NAME: Name { tid: 4, tgid: 4, comm: 16, priority: 4, reserved: 4 }
     CALLED: Called {
