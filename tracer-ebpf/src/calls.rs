@@ -78,7 +78,7 @@ pub fn entered(number: u64) {
         ..Call::default()
     };
     // Where there are too many its cost is not known.
-    let _ = CALLS.insert(address_of_current(), &call, 0);
+    let _ = CALLS.insert(address_of_current(), call, 0);
 }
 
 /// Whoever runs here has created a thread.

@@ -157,7 +157,9 @@ fn wait_for_release(telling: &PipeWriter, waiting: &PipeReader, gate: i32) -> io
     let mut byte = [0];
     loop {
         match rustix::io::read(waiting, &mut byte) {
-            Ok(0) => return Err(io::ErrorKind::Interrupted.into()),
+            // The tracer is gone or gives up: nobody is left to be told, and trying to would be an error of its own.
+            // SAFETY: safe after a fork.
+            Ok(0) => unsafe { libc::_exit(1) },
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -16,7 +16,7 @@ pub const BLOCK_ITEMS: usize = 64 << 10;
 /// ... and for so many bytes of records.
 pub const BLOCK_BYTES: usize = 12 << 20;
 /// ... and ends when the pipeline has gone on by so much since: no more is lost with a machine that goes down.
-pub const BLOCK_NS: u64 = 10_000_000_000;
+pub const BLOCK_NS: u64 = 1_000_000_000;
 
 /// Fast enough to go beside a tracer; higher ones win little on numbers that are mostly foretold.
 pub const LEVEL: i32 = 3;

@@ -279,7 +279,9 @@ fn cost_problem(cost: &Value, measured: bool) -> Option<&'static str> {
 
 /// What the lists say of ends against what the rows of the threads say.
 fn end_problems(report: &Value) -> Option<String> {
-    if report["quality"]["folded_threads"].as_u64() != Some(0) {
+    let quality = |key: &str| report["quality"][key].as_u64();
+    // What is lost may be an end.
+    if quality("folded_threads") != Some(0) || quality("lost_records") != Some(0) {
         return None;
     }
     let ended = threads(report).filter(|(_, thread)| !thread["exit"].is_null());
