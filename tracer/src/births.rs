@@ -200,6 +200,7 @@ impl Births {
         if let Some(process) = process {
             self.made.of(process).births += 1;
         }
+        self.settle(child.tid, BirthKind::Worker);
         self.forks.add(child.tid, row, |row| {
             if let Some(who) = row.slot.and_then(|slot| tasks.get(slot)) {
                 row.remember(who);
@@ -218,6 +219,13 @@ impl Births {
         {
             row.kind = Some(kind);
             self.costs.of(kind, row.parent.comm).count += 1;
+        }
+    }
+
+    /// Nothing more is told: what no system call told of was none, as far as is known.
+    pub fn finish(&mut self) {
+        for tid in self.forks.tids() {
+            self.settle(tid, BirthKind::Worker);
         }
     }
 

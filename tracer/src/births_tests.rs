@@ -399,6 +399,17 @@ fn kinds_go_by_flags_and_by_who_asked() {
 }
 
 #[test]
+fn a_birth_of_which_nothing_else_is_told_counts_all_the_same() {
+    let mut life = Life::whole();
+    life.at(10).newtask(10, (11, 11), SIGCHLD, 0);
+    // The same tid again, and nothing was told of who had it before.
+    life.at(20).newtask(10, (11, 11), SIGCHLD, 0);
+    let births = life.births();
+    let counted: u64 = births.costs.iter().map(|cost| cost.count).sum();
+    assert_eq!((births.forks_total, counted), (2, 2));
+}
+
+#[test]
 fn a_stall_grows_with_memory() {
     let mut life = Life::whole();
     // 100 ns, and 1,000 for each 64 MiB.

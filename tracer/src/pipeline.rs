@@ -205,6 +205,7 @@ impl Pipeline {
             None => engine.finish(end, window),
         }
         self.name_spikes();
+        self.births.finish();
         let mut report = self
             .summary(&self.window, &self.folded, Some(&self.births), outside)
             .report(self.began.unwrap_or(end), end);

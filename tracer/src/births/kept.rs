@@ -46,6 +46,11 @@ impl<R: Row> Kept<R> {
         self.open.get_mut(&tid)
     }
 
+    /// Of the rows that may still change.
+    pub fn tids(&self) -> Vec<u32> {
+        self.open.keys().copied().collect()
+    }
+
     /// One more, with all that were there. `ended` tells since when a row does not change any more.
     pub fn add(&mut self, tid: u32, row: R, ended: impl FnMut(&mut R) -> Option<Timestamp>) {
         let now = row.at();
