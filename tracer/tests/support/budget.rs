@@ -1,5 +1,7 @@
 //! What CONTRACT promises of who is blamed for waits.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::check::list;
@@ -33,12 +35,17 @@ const CAUSES: [&str; 6] = [
 /// What the shares of a report break, empty when nothing.
 pub fn problems(report: &Value) -> Vec<String> {
     let mut found = Vec::new();
+    let tid = |process: &Value, thread: &Value| (process["pid"].as_u64(), thread["tid"].as_u64());
+    let mut rows: HashMap<_, usize> = HashMap::new();
+    for (process, thread) in threads(report) {
+        *rows.entry(tid(process, thread)).or_default() += 1;
+    }
     for (process, thread) in threads(report) {
         let what = format!("process {}, thread {}", process["pid"], thread["tid"]);
         check_thread(&mut found, thread, &what);
         // Exec by another thread than the leader gives that one the leader's tid: then there are two.
         let same = |other: &&Value| other["tid"] == thread["tid"];
-        let alone = list(process, "threads").iter().filter(same).count() == 1;
+        let alone = rows[&tid(process, thread)] == 1;
         let itself = list(thread, "waited_for").iter().find(same);
         if let (Some(share), true) = (itself, alone && thread["was_tid"].is_null()) {
             found.push(format!("{what}: waited for itself: {share}"));
