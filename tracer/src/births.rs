@@ -135,11 +135,8 @@ impl Births {
                 faults,
             } => self.copied(*pid, *child, *since, *faults),
             What::Teardown { task, .. } => {
-                let slot = engine.tasks().slot(*task);
-                let tid = slot
-                    .and_then(|slot| engine.tasks().get(slot))
-                    .map(|who| who.tid);
-                if let Some(row) = tid.and_then(|tid| self.exits.get_mut(tid)) {
+                let who = engine.tasks().who(*task);
+                if let Some(row) = who.and_then(|(_, who)| self.exits.get_mut(who.tid)) {
                     row.torn_down.get_or_insert(at);
                 }
             }
@@ -150,6 +147,14 @@ impl Births {
     /// The row of a birth, while it is the last one with this tid.
     fn row(&mut self, tid: u32, child: Key) -> Option<&mut ForkRow> {
         self.forks.get_mut(tid).filter(|row| row.child == child)
+    }
+
+    /// That of a thread. Another one may have been born with its tid since.
+    fn row_of(&mut self, slot: Slot) -> Option<&mut ForkRow> {
+        let tid = self.born.get(&slot)?;
+        self.forks
+            .get_mut(*tid)
+            .filter(|row| row.slot == Some(slot))
     }
 
     fn born(
@@ -205,6 +210,8 @@ impl Births {
             if let Some(who) = row.slot.and_then(|slot| tasks.get(slot)) {
                 row.remember(who);
             }
+            // What ended is told by its row alone: its slot will be another thread's.
+            row.slot = row.slot.filter(|_| row.died.is_none());
             row.died
         });
         if child.kernel_thread || child.io_worker {
@@ -231,7 +238,7 @@ impl Births {
 
     /// A thread that was born has come to a CPU.
     pub fn ran(&mut self, run: FirstRun) {
-        let Some(&tid) = self.born.get(&run.slot) else {
+        let Some(tid) = self.row_of(run.slot).map(|row| row.child_tid) else {
             return;
         };
         // A system call would have told of itself by now.
@@ -256,19 +263,12 @@ impl Births {
         selection: &Selection,
     ) {
         let tasks = engine.tasks();
-        let Some((slot, who)) = tasks
-            .slot(task)
-            .and_then(|slot| Some((slot, tasks.get(slot)?)))
-        else {
+        let Some((slot, who)) = tasks.who(task) else {
             return;
         };
         let before = self.renamed.remove(&slot).unwrap_or(after);
         self.crashes.survived(who.process);
-        if let Some(row) = self
-            .born
-            .get(&slot)
-            .and_then(|&tid| self.forks.get_mut(tid))
-        {
+        if let Some(row) = self.row_of(slot) {
             row.exec_at.get_or_insert(at);
         }
         if self.covers(at) && selection.contains(slot) {
@@ -294,10 +294,7 @@ impl Births {
         selection: &Selection,
     ) {
         let tasks = engine.tasks();
-        let Some((slot, who)) = tasks
-            .slot(task)
-            .and_then(|slot| Some((slot, tasks.get(slot)?)))
-        else {
+        let Some((slot, who)) = tasks.who(task) else {
             return;
         };
         self.renamed.remove(&slot);
@@ -321,7 +318,7 @@ impl Births {
 
     fn called(&mut self, at: Timestamp, task: Key, call: &Call, engine: &Engine) {
         let tasks = engine.tasks();
-        let caller = tasks.slot(task).and_then(|slot| tasks.get(slot));
+        let caller = tasks.who(task).map(|(_, who)| who);
         match *call {
             Call::Create {
                 entered,
@@ -404,16 +401,13 @@ impl Births {
     /// The slot of an ended thread will be another one's.
     pub fn forget(&mut self, slot: Slot, who: Option<&Identity>) {
         self.renamed.remove(&slot);
-        if let Some(row) = self
-            .born
-            .remove(&slot)
-            .and_then(|tid| self.forks.get_mut(tid))
-        {
+        if let Some(row) = self.row_of(slot) {
             row.slot = None;
             if let Some(who) = who {
                 row.remember(who);
             }
         }
+        self.born.remove(&slot);
     }
 
     /// So will be the place of an ended process.

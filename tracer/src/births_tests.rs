@@ -410,6 +410,38 @@ fn a_birth_of_which_nothing_else_is_told_counts_all_the_same() {
 }
 
 #[test]
+fn a_tid_and_a_slot_that_are_used_again_keep_births_apart() {
+    let mut life = Life::new(Target::default(), 1_000);
+    life.seen(10, 10, 1, "parent");
+    life.begin();
+    let short = |life: &mut Life, step: u64, tid: u32| life.at(10_000 * step).short(10, tid, 1);
+    short(&mut life, 1, 11);
+    short(&mut life, 2, 11);
+    life.at(25_000).newtask(10, (11, 11), SIGCHLD, 0);
+    life.forked(10, 11, 1);
+    life.at(25_010).queued(11, 1);
+    // So many that the first are folded, and their slots are others'.
+    for number in 0..200 {
+        short(&mut life, 10 + number, 1_000 + number as u32);
+    }
+    let births = life.births();
+    let told: Vec<_> = births
+        .forks
+        .iter()
+        .filter(|fork| fork.child_tid == 11)
+        .map(|fork| (fork.at_ns, fork.lifetime, fork.exit.map(|exit| exit.at_ns)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (10_000, Some(Nanos(590)), Some(10_500)),
+            (20_000, Some(Nanos(590)), Some(20_500)),
+            (25_000, None, None),
+        ]
+    );
+}
+
+#[test]
 fn a_stall_grows_with_memory() {
     let mut life = Life::whole();
     // 100 ns, and 1,000 for each 64 MiB.

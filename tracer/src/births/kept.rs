@@ -52,10 +52,12 @@ impl<R: Row> Kept<R> {
     }
 
     /// One more, with all that were there. `ended` tells since when a row does not change any more.
-    pub fn add(&mut self, tid: u32, row: R, ended: impl FnMut(&mut R) -> Option<Timestamp>) {
+    pub fn add(&mut self, tid: u32, row: R, mut ended: impl FnMut(&mut R) -> Option<Timestamp>) {
         let now = row.at();
         self.total += 1;
-        if let Some(before) = self.open.insert(tid, row) {
+        if let Some(mut before) = self.open.insert(tid, row) {
+            // Whoever has its tid: it has ended.
+            ended(&mut before);
             self.done.push(before);
         }
         if self.open.len() + self.done.len() > self.limit {

@@ -115,6 +115,12 @@ impl Tasks {
         Some(self.holder(key)?.0)
     }
 
+    /// The same with all that is known of it.
+    pub fn who(&self, key: Key) -> Option<(Slot, &Identity)> {
+        let slot = self.slot(key)?;
+        Some((slot, self.get(slot)?))
+    }
+
     /// How many threads have a key.
     pub fn living(&self) -> usize {
         self.by_key.len()
