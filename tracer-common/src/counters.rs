@@ -173,11 +173,10 @@ pub struct Call {
     /// The key of what it has created, and its tid; 0: nothing yet.
     pub child: u64,
     pub child_tid: u32,
-    /// Who is in it: another thread may have the same address one day.
-    pub tid: u32,
+    pub reserved: u32,
 }
 
-/// System calls that go on at the same time and are told from their entry on; of others only the return is.
+/// System calls that go on at the same time and are told; what more of them take is not known.
 pub const CALLS: u32 = 1 << 14;
 
 /// Writes of a process to pages that it shares since a fork.

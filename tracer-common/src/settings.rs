@@ -36,8 +36,8 @@ pub mod feature {
     pub const THROTTLED_TIME: u64 = 1 << 13;
     /// System calls that create, replace and wait for processes are watched, and writes after a fork.
     pub const FORKS: u64 = 1 << 14;
-    /// `sched_process_exit` tells whether all of a process has ended, and comes before its address space is
-    /// given back (6.16).
+    /// `sched_process_exit` comes before the address space is given back: since 6.16, when it began to tell
+    /// whether all of a process has ended.
     pub const GROUP_DEAD: u64 = 1 << 15;
     /// What an address space holds can be read.
     pub const MEMORY: u64 = 1 << 16;

@@ -74,7 +74,6 @@ pub fn entered(number: u64) {
     }
     let call = Call {
         entered_ns: now(),
-        tid,
         ..Call::default()
     };
     // Where there are too many its cost is not known.

@@ -38,7 +38,6 @@ impl Life {
             page_bytes: PAGE,
             calls: true,
             cow: true,
-            teardown: true,
             narrow: !target.is_whole_system(),
             ..Facts::default()
         };

@@ -189,7 +189,7 @@ impl RecordOptions {
 
 /// Report from a recording what `tracer run` would have reported.
 ///
-/// Works on any system, for any user who may read the file.
+/// Takes no privilege but to read the file, and may run on another machine.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Durations: 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h).")]
 pub struct ReportOptions {

@@ -380,7 +380,7 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
     );
     assert_eq!(
         decoded(&Exit {
-            header: header::<Exit>(kind::EXIT, memory_flags::MEMORY | memory_flags::GROUP_KNOWN),
+            header: header::<Exit>(kind::EXIT, memory_flags::MEMORY),
             task: 1,
             tid: 2,
             exit_code: 0x0309,
@@ -409,7 +409,6 @@ fn wakings_births_moves_and_names_keep_what_they_carry() {
                 page_table_bytes: 9,
                 mappings: 0
             }),
-            last: Some(false),
         }
     );
     assert_eq!(

@@ -374,8 +374,6 @@ pub enum What {
         comm: Comm,
         /// Of its process; `None`: it has given it back, or it cannot be read.
         memory: Option<Memory>,
-        /// Nothing of its process is left; `None`: this kernel does not tell.
-        last: Option<bool>,
     },
     /// A system call that creates, replaces or waits for processes has returned.
     Called {

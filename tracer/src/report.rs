@@ -21,7 +21,8 @@ pub struct Report {
     pub window: Window,
     pub target: Target,
     pub quality: Quality,
-    pub cost: Cost,
+    /// `None`: not measured, as of an interval or of a recording that was cut off.
+    pub cost: Option<Cost>,
     pub system: System,
     /// Sorted by wait, longest first.
     pub processes: Vec<Process>,

@@ -32,6 +32,8 @@ pub struct Outside {
     pub lost_records: Option<u64>,
     /// Records that the kernel programs wrote less those that came: not zero is a fault of ours.
     pub unaccounted: i64,
+    /// The records end before the window did: what came at its end is not there to check anything against.
+    pub cut_off: bool,
     /// Times a kernel program was skipped because it already ran on that CPU.
     /// `None`: this kernel does not tell.
     pub missed_events: Option<u64>,
@@ -378,6 +380,11 @@ impl Summary<'_> {
             .count();
         let known_loss = !lossy.is_empty();
         quality.reasons = lossy;
+        if self.outside.cut_off {
+            quality
+                .reasons
+                .push("the recording was cut off: its end was not checked".to_owned());
+        }
         if assessment.unknown > Nanos::ZERO {
             quality.reasons.push(format!(
                 "{:.3} ms of thread time lies in holes of the stream",

@@ -10,10 +10,10 @@ use tracer::host::Host;
 use tracer::model::{BirthKind, Comm, Nanos, OffState, Priority, WaitCause, WakerKind};
 use tracer::output::{self, Format, Style};
 use tracer::report::{
-    Births, BlockedOn, Branch, ChargeKind, CheckedField, CowFaults, CpuRow, Crash, Creator, Dist,
-    Ended, Exec, Exit, Fork, ForkCost, Insight, KernelCounters, KernelSource, Kinds, MemorySource,
-    Mismatch, OffCpu, PreemptedBy, Process, ProcessMemory, Report, Spike, SpikeCause, SpikeWaker,
-    Spikes, SystemTotals, Thread, ThreadMemory, Totals, WaitedFor, Who, WokenBy,
+    Births, BlockedOn, Branch, ChargeKind, CheckedField, Cost, CowFaults, CpuRow, Crash, Creator,
+    Dist, Ended, Exec, Exit, Fork, ForkCost, Insight, KernelCounters, KernelSource, Kinds,
+    MemorySource, Mismatch, OffCpu, PreemptedBy, Process, ProcessMemory, Report, Spike, SpikeCause,
+    SpikeWaker, Spikes, SystemTotals, Thread, ThreadMemory, Totals, WaitedFor, Who, WokenBy,
 };
 
 fn root() -> &'static Path {
@@ -137,6 +137,7 @@ fn full() -> Report {
         cgroup: None,
     };
     let mut report = Report {
+        cost: Some(Cost::default()),
         births: Some(births()),
         spikes: Some(Spikes {
             threshold: Nanos(1),

@@ -182,6 +182,11 @@ fn what_was_cut_off_is_read_as_far_as_it_goes() {
     );
     let report = outcome.json();
     assert_eq!(report["window"]["end_reason"], "recording_end");
+    assert_eq!(
+        report["quality"]["verdict"], "degraded",
+        "its end was not checked"
+    );
+    assert_eq!(report["cost"], Value::Null);
     let duration = report["window"]["duration_ns"].as_u64();
     assert!(duration > Some(1_000_000_000), "{duration:?}");
     assert!(report["quality"]["received_switches"].as_u64() > Some(100));

@@ -6,10 +6,6 @@ use super::Header;
 pub mod memory_flags {
     /// What the address space holds was read.
     pub const MEMORY: u16 = 1 << 0;
-    /// [`Exit`]: whether its process has ended with it is known ...
-    pub const GROUP_KNOWN: u16 = 1 << 1;
-    /// ... and it has.
-    pub const GROUP_DEAD: u16 = 1 << 2;
 }
 
 /// `sched_process_fork`: `task_newtask` without this one after it is a worker the kernel made.

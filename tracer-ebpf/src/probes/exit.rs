@@ -18,7 +18,6 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     // A wake-up that it has not slept for would keep the place taken.
     waking::take(task.tid(), task.cpu());
     calls::forget();
-    let group_dead = has(feature::GROUP_DEAD) && ctx.arg::<u32>(1) & 0xff != 0;
     emit(Probe::Exit, kind::EXIT, task.tid(), |record: &mut Exit| {
         task.write_key(&mut record.task);
         record.tid = task.tid();
@@ -34,14 +33,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         record.rss_pages = if known { memory.resident() } else { 0 };
         record.peak_pages = if known { memory.peak() } else { 0 };
         record.page_table_bytes = if known { memory.page_table_bytes() } else { 0 };
-        let mut flags = if known { memory_flags::MEMORY } else { 0 };
-        if has(feature::GROUP_DEAD) {
-            flags |= memory_flags::GROUP_KNOWN;
-        }
-        if group_dead {
-            flags |= memory_flags::GROUP_DEAD;
-        }
-        flags
+        if known { memory_flags::MEMORY } else { 0 }
     });
     0
 }

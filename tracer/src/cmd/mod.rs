@@ -12,11 +12,12 @@ pub mod run;
 mod tape;
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, WorkloadArguments};
-use crate::output::terminal;
+use crate::output::{Style, terminal};
 use crate::report::{Report, Verdict};
 use crate::workload::{self, WorkloadOptions};
 
@@ -111,6 +112,17 @@ fn describe(report: &mut Report, cgroups: &HashMap<u64, String>) {
     for process in &mut report.processes {
         process.cgroup = path(process.cgroup_id);
     }
+}
+
+/// For a report to this file, or to standard output.
+fn style_of(output: Option<&Path>) -> Style {
+    let terminal = output.is_none() && io::stdout().is_terminal();
+    let width = rustix::termios::tcgetwinsize(io::stdout())
+        .ok()
+        .filter(|_| terminal)
+        .map(|size| usize::from(size.ws_col));
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Style::for_terminal(width, terminal, no_color)
 }
 
 /// An invalid report that somebody read is an error of its own.

@@ -17,13 +17,13 @@ use crate::{
     cli::{RecordedTarget, ReportOptions, TargetOptions},
     cmd::{
         asked::{in_words, union},
-        describe,
+        describe, style_of,
         tape::{Head, Tail, remember},
         verdict_of,
     },
     insights::insights,
     model::{Nanos, Timestamp},
-    output::{self, Style, file::Output},
+    output::{self, file::Output},
     pipeline::{Pipeline, Settings},
     recording::{Item, Reader},
     report::EndReason,
@@ -56,7 +56,7 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
         intervals: false,
         slower: options.slower.map(|least| Nanos(least.as_nanos() as u64)),
     });
-    let style = style(options);
+    let style = style_of(options.output.as_deref());
     let mut progress = Progress::new(length);
     // Where a recording ends that was cut off.
     let mut last = 0;
@@ -93,13 +93,14 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
             cgroups.extend(tail.cgroups);
             host.steal_percent = tail.steal_percent;
             let mut report = pipeline.finish(Timestamp(tail.ended_ns), &tail.outside.outside());
-            report.cost = tail.cost;
+            report.cost = Some(tail.cost);
             remember(&mut report, &tail.memory);
             report
         }
         None => {
             let outside = Outside {
                 end_reason: Some(EndReason::RecordingEnd),
+                cut_off: true,
                 ..Outside::default()
             };
             pipeline.finish(Timestamp(last), &outside)
@@ -166,16 +167,6 @@ fn subtree(path: &Path, cgroups: &BTreeMap<u64, String>) -> Vec<u64> {
     all.filter(|(_, known)| Path::new(known).starts_with(&path))
         .map(|(id, _)| *id)
         .collect()
-}
-
-fn style(options: &ReportOptions) -> Style {
-    let terminal = options.output.is_none() && io::stdout().is_terminal();
-    let width = rustix::termios::tcgetwinsize(io::stdout())
-        .ok()
-        .filter(|_| terminal)
-        .map(|size| usize::from(size.ws_col));
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    Style::for_terminal(width, terminal, no_color)
 }
 
 fn warn(what: &str) {

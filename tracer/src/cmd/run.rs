@@ -365,6 +365,7 @@ async fn observe(
                 - counted.lost() as i64
                 - session.received() as i64,
             missed_events: missed,
+            cut_off: false,
         };
         host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
         name_strangers(&mut feed, ended);
@@ -376,7 +377,7 @@ async fn observe(
         let cgroups = target::cgroups_now(&target.cgroups);
         if let Some(report) = &mut report {
             report.window.started = Some(started.clone());
-            report.cost = cost.clone();
+            report.cost = Some(cost.clone());
             describe(report, &cgroups);
             if options.cmdline {
                 target::read_cmdlines(report);

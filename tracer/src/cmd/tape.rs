@@ -120,8 +120,6 @@ struct FactsDocument {
     calls: bool,
     #[serde(default)]
     cow: bool,
-    #[serde(default)]
-    teardown: bool,
 }
 
 mod cpus {
@@ -229,6 +227,7 @@ impl OutsideDocument {
             lost_records: self.lost_records,
             unaccounted: self.unaccounted,
             missed_events: self.missed_events,
+            cut_off: false,
         }
     }
 }

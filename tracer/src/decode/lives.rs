@@ -40,15 +40,13 @@ pub(super) fn exit(flags: u16, buf: &mut &[u8]) -> What {
         page_table_bytes: buf.get_u64_ne(),
         mappings: 0,
     };
-    let has = |flag| flags & flag != 0;
     What::Exit {
         task,
         tid,
         exit_code,
         priority,
         comm,
-        memory: has(memory_flags::MEMORY).then_some(memory),
-        last: has(memory_flags::GROUP_KNOWN).then_some(has(memory_flags::GROUP_DEAD)),
+        memory: (flags & memory_flags::MEMORY != 0).then_some(memory),
     }
 }
 

@@ -53,8 +53,6 @@ pub struct Facts {
     pub calls: bool,
     /// Writes after a fork are counted.
     pub cow: bool,
-    /// It is told when an address space has been given back.
-    pub teardown: bool,
 }
 
 #[derive(Debug, Default)]

@@ -40,7 +40,6 @@ const fn optional(name: &'static str, when: When) -> Probe {
 pub const SYS_ENTER: &str = "sys_enter";
 pub const SYS_EXIT: &str = "sys_exit";
 pub const PAGE_FAULT: &str = "page_fault_user";
-pub const EXIT_MMAP: &str = "exit_mmap";
 
 pub const PROBES: &[Probe] = &[
     required("task_newtask"),
@@ -56,7 +55,7 @@ pub const PROBES: &[Probe] = &[
     optional(SYS_ENTER, When::Forks),
     optional(PAGE_FAULT, When::Forks),
     optional("page_fault_kernel", When::Forks),
-    optional(EXIT_MMAP, When::Forks),
+    optional("exit_mmap", When::Forks),
     optional("sched_set_need_resched_tp", When::Resched),
     required("sched_waking"),
     required("sched_switch"),

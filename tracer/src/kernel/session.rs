@@ -28,9 +28,7 @@ use super::{
     layout::Layout,
     load::{is_loaded, load, load_probes, rings, watches_calls},
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{
-        EMPTY, EXIT_MMAP, PAGE_FAULT, PROBES, SNAPSHOT, STACKS, SYS_ENTER, SYS_EXIT, WATCH, When,
-    },
+    probes::{EMPTY, PAGE_FAULT, PROBES, SNAPSHOT, STACKS, SYS_ENTER, SYS_EXIT, WATCH, When},
     raw,
     ring::{Drained, Rings},
 };
@@ -135,7 +133,6 @@ impl Session {
         })?;
         facts.calls = is_loaded(&ebpf, SYS_ENTER) && is_loaded(&ebpf, SYS_EXIT);
         facts.cow = is_loaded(&ebpf, PAGE_FAULT);
-        facts.teardown = is_loaded(&ebpf, EXIT_MMAP) && fields.has(feature::GROUP_DEAD);
         if facts.interrupts {
             interrupts::load(&mut ebpf)?;
         }

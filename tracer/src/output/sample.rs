@@ -130,7 +130,7 @@ pub fn valid() -> Report {
             )],
             ..Quality::default()
         },
-        cost: Cost {
+        cost: Some(Cost {
             kernel_events: 41_250,
             kernel_ns_per_event: Some(95.3),
             method: "bpf statistics over the window".into(),
@@ -139,7 +139,7 @@ pub fn valid() -> Report {
             cpu_percent_of_one: Some(0.13),
             cpu_percent_of_machine: Some(0.065),
             syscall_ns: None,
-        },
+        }),
         system: System {
             totals: Some(SystemTotals {
                 voluntary: 6_330,
@@ -246,10 +246,10 @@ pub fn not_measured() -> Report {
         model: Model::Single,
     };
     report.quality = Quality::default();
-    report.cost = Cost {
+    report.cost = Some(Cost {
         method: "not measured: the kernel keeps no program statistics".into(),
         ..Cost::default()
-    };
+    });
     report.system = System::default();
     report.processes = vec![process(77, vec![worker])];
     report.spikes = None;

@@ -284,9 +284,33 @@ fn end_problems(report: &Value) -> Option<String> {
     if quality("folded_threads") != Some(0) || quality("lost_records") != Some(0) {
         return None;
     }
-    let ended = threads(report).filter(|(_, thread)| !thread["exit"].is_null());
-    let (rows, total) = (ended.count() as u64, report["exits_total"].as_u64());
-    (total != Some(rows)).then(|| format!("{total:?} ends, and {rows} threads that have ended"))
+    let at = |row: &Value| row["at_ns"].as_i64();
+    // Each thread that called exit inside the window and has left its CPU for good is told, to the nanosecond ...
+    let rows: HashSet<_> = threads(report)
+        .filter(|(_, thread)| at(&thread["exit"]).is_some_and(|at| at >= 0))
+        .map(|(process, thread)| (process["pid"].as_u64(), at(&thread["exit"])))
+        .collect();
+    // ... and whoever else is told was still on its way out when the window ended.
+    let living = threads(report).filter(|(_, thread)| thread["exit"].is_null());
+    let living: Vec<_> = living.map(|(process, _)| process["pid"].as_u64()).collect();
+    let total = report["exits_total"].as_u64().unwrap_or(0);
+    let listed = list(report, "exits");
+    if total != listed.len() as u64 {
+        let most = rows.len() + living.len();
+        return (total < rows.len() as u64 || total > most as u64)
+            .then(|| format!("{total} ends, and {} threads that have ended", rows.len()));
+    }
+    let told: HashSet<_> = listed
+        .iter()
+        .map(|row| (row["pid"].as_u64(), at(row)))
+        .collect();
+    if let Some(row) = rows.iter().find(|row| !told.contains(row)) {
+        return Some(format!("the end of {row:?} is not told"));
+    }
+    let stray = told
+        .iter()
+        .find(|row| !rows.contains(row) && !living.contains(&row.0));
+    stray.map(|row| format!("nobody has ended as {row:?}"))
 }
 
 fn tree_problems(report: &Value, measured: bool) -> Vec<String> {

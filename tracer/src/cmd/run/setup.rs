@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cli::RunOptions,
+    cmd::style_of,
     model::Timestamp,
     output::{Format, Style},
 };
@@ -32,15 +33,9 @@ pub fn interval(options: &RunOptions) -> Option<Duration> {
 }
 
 pub fn style(options: &RunOptions) -> Style {
-    let terminal = options.output.is_none() && rustix::termios::isatty(std::io::stdout());
-    let width = rustix::termios::tcgetwinsize(std::io::stdout())
-        .ok()
-        .filter(|_| terminal)
-        .map(|size| usize::from(size.ws_col));
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Style {
         cmdline: options.cmdline,
-        ..Style::for_terminal(width, terminal, no_color)
+        ..style_of(options.output.as_deref())
     }
 }
 

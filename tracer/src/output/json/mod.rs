@@ -70,7 +70,7 @@ struct Document<'a> {
     window: head::Window<'a>,
     target: head::Target<'a>,
     quality: head::Quality<'a>,
-    cost: head::Cost<'a>,
+    cost: Option<head::Cost<'a>>,
     system: head::System,
     processes: Vec<rows::Process<'a>>,
     #[serde(flatten)]
@@ -91,7 +91,7 @@ impl<'a> Document<'a> {
             window: head::window(&report.window),
             target: head::target(&report.target),
             quality: head::quality(&report.quality),
-            cost: head::cost(&report.cost),
+            cost: report.cost.as_ref().map(head::cost),
             system: head::system(&report.system),
             processes: report
                 .processes

@@ -31,14 +31,18 @@ pub fn forking() -> Report {
     report.target.processes = 9;
     report.target.threads = 16;
     report.target.model = Model::Hybrid;
-    report.cost.syscall_ns = Some(87.4);
+    if let Some(cost) = &mut report.cost {
+        cost.syscall_ns = Some(87.4);
+    }
     report
 }
 
 /// The same without `--forks`: what only system calls tell is not known.
 pub fn without_forks() -> Report {
     let mut report = forking();
-    report.cost.syscall_ns = None;
+    if let Some(cost) = &mut report.cost {
+        cost.syscall_ns = None;
+    }
     if let Some(births) = &mut report.births {
         births.syscalls = false;
         for fork in &mut births.forks {

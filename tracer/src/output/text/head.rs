@@ -50,7 +50,7 @@ pub fn write(
         };
         line("", ink, text)?;
     }
-    line("Cost", Ink::Plain, cost(&report.cost))?;
+    line("Cost", Ink::Plain, cost(report.cost.as_ref()))?;
     line("Target", Ink::Plain, target(report))?;
     system(&report.system)
         .into_iter()
@@ -201,7 +201,10 @@ fn value_of_count(count: u64) -> String {
     count.to_string()
 }
 
-fn cost(cost: &Cost) -> String {
+fn cost(cost: Option<&Cost>) -> String {
+    let Some(cost) = cost else {
+        return "n/a".into();
+    };
     let percent = |percent: Option<f64>, of: &str| match percent {
         Some(percent) => format!("{} of {of}; ", human::percentage(percent)),
         None => String::new(),

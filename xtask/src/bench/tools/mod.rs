@@ -149,27 +149,12 @@ pub struct Window {
 impl Tool {
     /// Returns once it traces. `load` waits for its start; `cpu` is where the tool's own process runs.
     pub fn start(&self, bench: &Bench, load: u32, cpu: Option<u32>) -> anyhow::Result<Tracing> {
+        let trace = |whom, options: &[&str]| {
+            tracer::Tracer::start(bench, self.name, (whom, options), load, cpu)
+        };
         Ok(match self.how {
-            How::Tracer(whom) => {
-                let options: &[&str] = &[];
-                Tracing::Tracer(tracer::Tracer::start(
-                    bench,
-                    self.name,
-                    (whom, options),
-                    load,
-                    cpu,
-                )?)
-            }
-            How::Forks(whom) => {
-                let options: &[&str] = &["--forks"];
-                Tracing::Tracer(tracer::Tracer::start(
-                    bench,
-                    self.name,
-                    (whom, options),
-                    load,
-                    cpu,
-                )?)
-            }
+            How::Tracer(whom) => Tracing::Tracer(trace(whom, &[])?),
+            How::Forks(whom) => Tracing::Tracer(trace(whom, &["--forks"])?),
             How::Waiter => Tracing::Waiter(tracer::Target::waits(bench)?),
             How::Bpf => Tracing::Bpf(bpf::Bpf::start(bench, self.name, cpu)?),
             How::Empty => Tracing::Bpf(bpf::Bpf::empty(bench, self.name, cpu)?),
