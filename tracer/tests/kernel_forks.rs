@@ -125,15 +125,13 @@ fn a_fork_takes_what_the_one_who_forks_measures() {
         );
     }
     let (small, huge) = (&stalls["small-pages"], &stalls["huge-pages"]);
+    // Ten times the memory each, and a shared machine may be twice as fast at one step as at another.
     assert!(
-        small[1] > 3.0 * small[0] && small[2] > 5.0 * small[1],
+        small[1] > 2.0 * small[0] && small[2] > 2.0 * small[1],
         "{stalls:?}"
     );
     // What is copied are the entries: one for each huge page.
-    assert!(
-        huge[2] > 1.5 * huge[0] && 4.0 * huge[2] < small[2],
-        "{stalls:?}"
-    );
+    assert!(huge[2] > huge[0] && 2.0 * huge[2] < small[2], "{stalls:?}");
 }
 
 #[test]

@@ -122,7 +122,8 @@ fn a_limit_that_is_none_is_wrong_usage() {
 fn births(pattern: &str, count: u64) -> u64 {
     let count_text = count.to_string();
     // Nothing is to be lost: a birth that nobody tells of is no birth.
-    let mut args = vec!["--max-threads", "100", "--buffer", "64MiB", "--"];
+    let mut args = vec!["--max-threads", "100", "--max-forks", "100"];
+    args.extend(["--buffer", "64MiB", "--"]);
     args.extend([env!("CARGO_BIN_EXE_tracer"), "workload", pattern]);
     args.extend(["--count", &count_text]);
     let Traced { outcome, report } = traced(&args);
