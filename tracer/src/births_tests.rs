@@ -10,7 +10,7 @@ use crate::{
     audit::Tolerance,
     engine::tests::bytes::{Bytes, bytes_of},
     model::Nanos,
-    pipeline::{Pipeline, Settings},
+    pipeline::{Pipeline, Replay, Settings},
     report::{CowFaults, Fork, MemorySource},
     summary::Outside,
     target::Target,
@@ -51,6 +51,7 @@ impl Life {
             max_forks: keep,
             intervals: false,
             slower: None,
+            replay: Replay::default(),
         });
         Life {
             pipeline,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use regex::bytes::Regex;
 
+pub use crate::export::{Format as ExportFormat, Table};
 pub use crate::output::Format;
 
 const MAX_THREADS: u32 = 10_000;
@@ -37,6 +38,7 @@ pub enum Command {
     Run(Box<RunOptions>),
     Record(Box<RecordOptions>),
     Report(Box<ReportOptions>),
+    Export(Box<ExportOptions>),
     Doctor(DoctorOptions),
     /// Write the files that belong to an installation.
     #[command(hide = true)]
@@ -201,6 +203,14 @@ pub struct ReportOptions {
     #[arg(long, value_name = "D", value_parser = values::duration)]
     pub slower: Option<Duration>,
 
+    /// Begin this long after the recording's window does
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub from: Option<Duration>,
+
+    /// End this long after the recording's window begins [default: where it ends]
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub to: Option<Duration>,
+
     /// Ended threads kept apart; the oldest beyond it are summed up in their process
     #[arg(long, value_name = "N", default_value_t = MAX_THREADS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_threads: u32,
@@ -216,6 +226,41 @@ pub struct ReportOptions {
     /// Write the report here instead of standard output; a regular file is replaced once the report is whole
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    // Last: its heading would go on to what follows it.
+    #[command(flatten)]
+    pub target: RecordedTarget,
+}
+
+/// Write a recording in the format of other tools.
+///
+/// All formats are made of the same rows: totals are those of `tracer report`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Durations: 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h).")]
+pub struct ExportOptions {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The format
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub to: ExportFormat,
+
+    /// Where to, a directory for parquet; a regular file is replaced once the new one is whole
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+
+    /// Which table, for csv
+    #[arg(long, value_enum, default_value_t = Table::Spans)]
+    pub table: Table,
+
+    /// Latencies from here on are spikes
+    #[arg(long, value_name = "D", value_parser = values::duration, default_value = "5ms")]
+    pub slower: Duration,
+
+    /// Ended threads kept apart in the report; the oldest beyond it are summed up in their process. Tables have them all
+    #[arg(long, value_name = "N", default_value_t = MAX_THREADS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_threads: u32,
 
     // Last: its heading would go on to what follows it.
     #[command(flatten)]

@@ -18,6 +18,7 @@ use crate::{
     },
     report::{SystemTotals, Totals},
     table::Table,
+    window::Window,
 };
 
 pub use both::Both;
@@ -36,9 +37,7 @@ pub struct CpuTotals {
 
 #[derive(Debug)]
 pub struct Ledger {
-    /// The end of time: the window has not begun.
-    from: Timestamp,
-    to: Timestamp,
+    window: Window,
     /// Whether checks against the kernel are kept: not for intervals.
     audits: bool,
     /// What every row starts from: zero, or `None` where the machine cannot tell.
@@ -54,8 +53,7 @@ impl Ledger {
     pub fn new(facts: &Facts, audits: bool) -> Ledger {
         let zero = Totals::zero();
         Ledger {
-            from: Timestamp(u64::MAX),
-            to: Timestamp(u64::MAX),
+            window: Window::default(),
             audits,
             blank: Totals {
                 run_steal: zero.run_steal.filter(|_| facts.steal),
@@ -81,12 +79,16 @@ impl Ledger {
 
     /// The window begins at `at`.
     pub fn begin(&mut self, at: Timestamp) {
-        self.from = at;
+        self.window.from = at;
     }
 
     /// The window ends at `at`; what ends later is cut.
     pub fn end(&mut self, at: Timestamp) {
-        self.to = at;
+        self.window.to = at;
+    }
+
+    pub fn window(&self) -> Window {
+        self.window
     }
 
     pub fn row(&self, slot: Slot) -> Option<&Row> {
@@ -123,31 +125,13 @@ impl Ledger {
     /// The row's life inside the window.
     pub fn lifetime(&self, row: &Row) -> Nanos {
         let Life { born, died } = row.life;
-        died.min(self.to).since(born.max(self.from))
+        died.min(self.window.to).since(born.max(self.window.from))
     }
 
     /// Reads a little of all that the next span of this thread needs; the answer means nothing.
     #[inline]
     pub fn glance(&self, slot: Slot) -> u64 {
         self.row(slot).map_or(0, Row::glance)
-    }
-
-    fn has_begun(&self) -> bool {
-        self.from < Timestamp(u64::MAX)
-    }
-
-    #[inline]
-    fn contains(&self, at: Timestamp) -> bool {
-        at >= self.from && at < self.to
-    }
-
-    /// The visible part of a stretch, and whether that is all of it.
-    #[inline]
-    fn visible(&self, from: Timestamp, to: Timestamp, open: bool) -> Option<(Nanos, bool)> {
-        let whole = from >= self.from && to <= self.to && !open;
-        let (from, to) = (from.max(self.from), to.min(self.to));
-        // A stretch of no length is one all the same, when it lies in the window.
-        (from < to || (whole && from <= to)).then(|| (to.since(from), whole))
     }
 
     #[inline]
@@ -229,7 +213,10 @@ impl Ledger {
         (state, iowait, syscall): (OffState, bool, Option<Syscall>),
         wake: Option<Nanos>,
     ) {
-        let wake = wake.and_then(|wake| self.visible(span.to.before(wake), span.to, span.open));
+        let wake = wake.and_then(|wake| {
+            self.window
+                .visible(span.to.before(wake), span.to, span.open)
+        });
         let (row, visible) = self.begin_span(span);
         let Some((length, _)) = visible else { return };
         let totals = &mut row.totals;
@@ -258,7 +245,7 @@ impl Ledger {
     /// The row of a span, and its visible part; whether that is all of it.
     #[inline]
     fn begin_span(&mut self, span: &Span) -> (&mut Row, Option<(Nanos, bool)>) {
-        let visible = self.visible(span.from, span.to, span.open);
+        let visible = self.window.visible(span.from, span.to, span.open);
         let row = self.row_mut(span.slot);
         row.life.begin(span.from);
         row.present |= visible.is_some();
@@ -273,7 +260,7 @@ impl Ledger {
         yielded: bool,
         (kind, address_space_change): (NextKind, bool),
     ) {
-        let inside = self.contains(at);
+        let inside = self.window.contains(at);
         let row = self.row_mut(slot);
         if let Some(audit) = &mut row.audit {
             audit.switch_out(at, voluntary, involuntary);
@@ -291,7 +278,7 @@ impl Ledger {
     }
 
     fn came_late(&mut self, slot: Slot, from: Timestamp, at: Timestamp) {
-        let visible = self.visible(from, at, false);
+        let visible = self.window.visible(from, at, false);
         let row = self.row_mut(slot);
         match visible {
             Some((length, true)) => row.latency.record(length, at),
@@ -302,9 +289,9 @@ impl Ledger {
 
     /// What is rare.
     fn note(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
-        let inside = self.contains(at);
-        let begun = self.has_begun();
-        let end = self.to;
+        let inside = self.window.contains(at);
+        let begun = self.window.has_begun();
+        let end = self.window.to;
         let audits = self.audits;
         let row = self.row_mut(slot);
         match *mark {
@@ -330,8 +317,11 @@ impl Ledger {
                 if let Some(audit) = &mut row.audit {
                     audit.switch_out(at, voluntary, involuntary);
                 }
-                row.totals.voluntary += voluntary;
-                row.totals.involuntary += involuntary;
+                // Of a window that ends before the stream does nobody knows.
+                if at <= end {
+                    row.totals.voluntary += voluntary;
+                    row.totals.involuntary += involuntary;
+                }
             }
             Mark::Heal {
                 run,
@@ -389,13 +379,16 @@ impl SpanSink for Ledger {
 
     fn explained(&mut self, waited: &Waited<'_>) {
         let Waited { from, to, open, .. } = *waited;
-        let Some((length, whole)) = self.visible(from, to, open) else {
+        let Some((length, whole)) = self.window.visible(from, to, open) else {
             return;
         };
-        let (first, last) = (self.from, self.to);
-        let ended = self.contains(to) && !open;
+        let Window {
+            from: first,
+            to: last,
+        } = self.window;
+        let ended = self.window.contains(to) && !open;
         let slept = waited.slept.and_then(|slept| {
-            let (length, _) = self.visible(slept.from, from, false)?;
+            let (length, _) = self.window.visible(slept.from, from, false)?;
             Some((slept, length))
         });
         let many = self.rows.rows() > MANY;
@@ -448,7 +441,7 @@ impl SpanSink for Ledger {
     }
 
     fn cpu(&mut self, cpu: Cpu, from: Timestamp, to: Timestamp, idle: bool) {
-        let Some((length, _)) = self.visible(from, to, false) else {
+        let Some((length, _)) = self.window.visible(from, to, false) else {
             return;
         };
         let totals = self.cpu_mut(cpu);
@@ -460,7 +453,7 @@ impl SpanSink for Ledger {
     }
 
     fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, counted: SwitchCount) {
-        if !self.contains(at) {
+        if !self.window.contains(at) {
             return;
         }
         self.cpu_mut(cpu).switches += 1;
@@ -472,14 +465,15 @@ impl SpanSink for Ledger {
     }
 
     fn unseen(&mut self, at: Timestamp, counted: SwitchCount) {
-        if self.contains(at) {
+        if self.window.contains(at) {
             self.system.count(counted);
         }
     }
 
     fn counted(&mut self, cpu: Cpu, at: Timestamp, counted: &CpuSwitches) {
-        if at <= self.to {
-            self.counted.look(cpu, (at, *counted), at > self.from);
+        if at <= self.window.to {
+            self.counted
+                .look(cpu, (at, *counted), at > self.window.from);
         }
     }
 }

@@ -22,12 +22,15 @@ pub mod spikes;
 pub mod summary;
 pub mod table;
 pub mod target;
+pub mod timeline;
+pub mod window;
 
 // The edges.
 pub mod cli;
 pub mod cmd;
 #[cfg(target_os = "linux")]
 pub mod command;
+pub mod export;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 pub mod output;

@@ -2,19 +2,25 @@
 //!
 //! Live tracing and replay differ only in who pushes. Knows no clock, file or socket.
 
+mod beside;
+
+use beside::Beside;
+use rustc_hash::FxHashSet;
+
 use crate::{
     audit::Tolerance,
     births::Births,
     decode::{Envelope, decode, envelope, is_history},
     engine::{Engine, Facts, tasks::ProcessId},
     folded::FoldedRows,
-    ledger::{Both, Ledger},
-    model::{Event, Nanos, SpanSink, Timestamp, What},
+    ledger::{self, Both, Ledger},
+    model::{Event, Nanos, Slot, SpanSink, Timestamp, What},
     reorder::Reorder,
     report::{Report, Spike},
-    spikes::{Detector, Spikes},
+    spikes::Spikes,
     summary::{Assessment, Outside, Summary},
     target::{Selection, Target},
+    timeline::{Rows, Shown, Timeline},
 };
 
 /// What does not change during a run.
@@ -32,6 +38,31 @@ pub struct Settings {
     pub intervals: bool,
     /// Latencies from here on are spikes.
     pub slower: Option<Nanos>,
+    pub replay: Replay,
+}
+
+/// What only a stream that is told again can be asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Replay {
+    /// The window is this part of the stream's.
+    pub part: Part,
+    /// Whether to note whose rows the report is made of: see [`Pipeline::take_shown`].
+    pub census: bool,
+    /// Threads that are told in full: see [`Pipeline::rows`].
+    pub told: Option<Shown>,
+}
+
+/// Counted from the beginning of the stream's window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    pub from: Nanos,
+    pub to: Option<Nanos>,
+}
+
+impl Part {
+    pub fn is_whole(self) -> bool {
+        self == Part::default()
+    }
 }
 
 /// Events that are looked at together.
@@ -51,6 +82,8 @@ pub struct Pipeline {
     window: Ledger,
     interval: Option<Ledger>,
     spikes: Option<Spikes>,
+    shown: Option<Shown>,
+    timeline: Option<Timeline>,
     births: Births,
     folded: FoldedRows,
     /// What the folded threads did in the interval.
@@ -58,6 +91,10 @@ pub struct Pipeline {
     /// Of folded threads.
     assessment: Assessment,
     began: Option<Timestamp>,
+    /// Nothing after it is in the window.
+    limit: Timestamp,
+    /// The window's beginning, as long as that is still to come.
+    ahead: Option<Timestamp>,
     interval_began: Timestamp,
     /// Records of a kind this build does not know, or cut short.
     undecoded: u64,
@@ -75,11 +112,15 @@ impl Pipeline {
                 .intervals
                 .then(|| Ledger::new(&settings.facts, false)),
             spikes: settings.slower.map(Spikes::new),
+            shown: settings.replay.census.then(Shown::default),
+            timeline: settings.replay.told.clone().map(Timeline::new),
             births: Births::new(&settings.facts, settings.max_forks),
             folded: FoldedRows::default(),
             interval_folded: FoldedRows::default(),
             assessment: Assessment::default(),
             began: None,
+            limit: Timestamp(u64::MAX),
+            ahead: None,
             interval_began: Timestamp(0),
             undecoded: 0,
             settings,
@@ -147,6 +188,16 @@ impl Pipeline {
         self.spikes.as_mut().map_or(Vec::new(), Spikes::take_fresh)
     }
 
+    /// Of everybody who is told in full, since these were cleared.
+    pub fn rows(&mut self) -> Option<&mut Rows> {
+        self.timeline.as_mut().map(Timeline::rows)
+    }
+
+    /// Everybody of whom the report has a row, or had one before it was folded: once it is made.
+    pub fn take_shown(&mut self) -> Shown {
+        self.shown.take().unwrap_or_default()
+    }
+
     /// The tids of all chosen threads, and of their leaders, whose tid they take over by exec.
     pub fn chosen(&self) -> Vec<u32> {
         let tasks = self.engine.tasks();
@@ -199,33 +250,114 @@ impl Pipeline {
     pub fn finish(&mut self, end: Timestamp, outside: &Outside) -> Report {
         self.close(end);
         self.advance(Timestamp(u64::MAX));
-        let Pipeline { engine, window, .. } = self;
-        match &mut self.spikes {
-            Some(spikes) => engine.finish(end, &mut Both(window, &mut spikes.detector)),
+        let Pipeline {
+            engine,
+            window,
+            spikes,
+            timeline,
+            ..
+        } = self;
+        match Beside::of(spikes, timeline) {
+            Some(mut beside) => engine.finish(end, &mut Both(window, &mut beside)),
             None => engine.finish(end, window),
         }
-        self.name_spikes();
+        self.name();
         self.births.finish();
+        self.tell_all();
+        let end = end.min(self.limit);
         let mut report = self
             .summary(&self.window, &self.folded, Some(&self.births), outside)
-            .report(self.began.unwrap_or(end), end);
+            .report(self.began.unwrap_or(end).min(end), end);
         report.spikes = self.spikes.as_mut().map(Spikes::report);
         report
     }
 
     /// The window ends: what closes after this is cut here.
     fn close(&mut self, end: Timestamp) {
+        let end = end.min(self.limit);
         self.window.end(end);
         self.births.end(end);
         if let Some(spikes) = &mut self.spikes {
             spikes.end(end);
         }
+        if let Some(timeline) = &mut self.timeline {
+            timeline.collector.window.to = end;
+        }
     }
 
-    fn name_spikes(&mut self) {
+    fn begin(&mut self, at: Timestamp) {
+        let Part { from, to } = self.settings.replay.part;
+        let begins = Timestamp(at.0.saturating_add(from.0));
+        if let Some(to) = to {
+            self.limit = Timestamp(at.0.saturating_add(to.0)).max(begins);
+        }
+        self.began = Some(begins);
+        self.ahead = (begins > at).then_some(begins);
+        self.interval_began = begins;
+        self.window.begin(begins);
+        self.births.begin(begins);
+        if let Some(interval) = &mut self.interval {
+            interval.begin(begins);
+        }
+        if let Some(spikes) = &mut self.spikes {
+            spikes.begin(begins);
+        }
+        if let Some(timeline) = &mut self.timeline {
+            timeline.collector.window.from = begins;
+        }
+        // It may be known before a record tells.
+        self.close(self.limit);
+    }
+
+    /// Puts names to what was told, while the names are known.
+    #[inline]
+    fn name(&mut self) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.name(&self.engine);
+        }
         if let Some(spikes) = self.spikes.as_mut().filter(|spikes| spikes.has_seen()) {
             spikes.name(&self.engine, &self.selection);
         }
+    }
+
+    /// The last rows of all that have not been folded.
+    fn tell_all(&mut self) {
+        if self.shown.is_none() && self.timeline.is_none() {
+            return;
+        }
+        let hidden: FxHashSet<Slot> = self.engine.hidden().collect();
+        let all = self.engine.tasks().iter();
+        let shown = all.filter(|(slot, who)| who.tid != 0 && !hidden.contains(slot));
+        let shown: Vec<Slot> = shown.map(|(slot, _)| slot).collect();
+        for slot in shown {
+            if let Some(row) = self.window.row(slot).filter(|row| row.present) {
+                let row = row.clone();
+                self.tell(slot, &row);
+            }
+        }
+    }
+
+    /// The last row of a thread.
+    fn tell(&mut self, slot: Slot, row: &ledger::Row) {
+        let Some(who) = self.engine.tasks().get(slot) else {
+            return;
+        };
+        if !self.selection.contains(slot) {
+            return;
+        }
+        if let Some(shown) = &mut self.shown {
+            shown.insert(who.serial);
+        }
+        let Some(mut timeline) = self.timeline.take() else {
+            return;
+        };
+        let cgroup = who.cgroup;
+        let outside = Outside::default();
+        let summary = self.summary(&self.window, &self.folded, None, &outside);
+        let from = self.began.unwrap_or_default();
+        let row = summary.thread(from, self.window.window().to, (slot, who), row);
+        timeline.done(slot, &self.engine, cgroup, row);
+        self.timeline = Some(timeline);
     }
 
     fn summary<'a>(
@@ -245,6 +377,7 @@ impl Pipeline {
             tolerance: self.settings.tolerance,
             late: self.reorder.late(),
             undecoded: self.undecoded,
+            partial: !self.settings.replay.part.is_whole(),
             outside,
         }
     }
@@ -269,46 +402,45 @@ impl Pipeline {
 
     fn apply(&mut self, event: &Event) {
         match event.what {
-            What::WindowBegin => {
-                self.began = Some(event.at);
-                self.interval_began = event.at;
-                self.window.begin(event.at);
-                self.births.begin(event.at);
-                if let Some(interval) = &mut self.interval {
-                    interval.begin(event.at);
-                }
-                if let Some(spikes) = &mut self.spikes {
-                    spikes.begin(event.at);
-                }
-            }
+            What::WindowBegin => self.begin(event.at),
             What::WindowEnd => self.close(event.at),
             _ => {}
+        }
+        if self.ahead.is_some_and(|begins| event.at >= begins) {
+            self.ahead = None;
+            self.engine.tasks_mut().reset_peaks();
         }
         let Pipeline {
             engine,
             window,
             interval,
             spikes,
+            timeline,
             births,
             ..
         } = self;
         births.prepare(event, engine);
-        let detector = spikes.as_mut().map(|spikes| &mut spikes.detector);
+        let beside = Beside::of(spikes, timeline);
         match interval {
-            Some(interval) => with_spikes(engine, event, &mut Both(window, interval), detector),
-            None => with_spikes(engine, event, window, detector),
+            Some(interval) => apply(engine, event, &mut Both(window, interval), beside),
+            None => apply(engine, event, window, beside),
         }
         self.selection.observe(event, self.engine.tasks());
         self.births.observe(event, &self.engine, &self.selection);
         while let Some(run) = self.engine.take_first_run() {
             self.births.ran(run);
         }
-        self.name_spikes();
+        self.name();
     }
 
     /// An ended thread's row becomes part of its process, so that memory stays bounded.
-    fn fold(&mut self, slot: crate::model::Slot) {
+    fn fold(&mut self, slot: Slot) {
         let row = self.window.take(slot);
+        if let Some(row) = row.as_ref().filter(|row| row.present)
+            && (self.shown.is_some() || self.timeline.is_some())
+        {
+            self.tell(slot, row);
+        }
         let interval = self.interval.as_mut().and_then(|ledger| ledger.take(slot));
         if self.selection.contains(slot)
             && let Some(who) = self.engine.tasks().get(slot)
@@ -323,6 +455,9 @@ impl Pipeline {
         }
         // The slot will be another thread's.
         self.births.forget(slot, self.engine.tasks().get(slot));
+        if let Some(timeline) = &mut self.timeline {
+            timeline.forget(slot);
+        }
         self.selection.forget(slot);
         self.engine.tasks_mut().release(slot);
     }
@@ -340,14 +475,9 @@ impl Pipeline {
     }
 }
 
-fn with_spikes(
-    engine: &mut Engine,
-    event: &Event,
-    sink: &mut impl SpanSink,
-    detector: Option<&mut Detector>,
-) {
-    match detector {
-        Some(detector) => engine.apply(event, &mut Both(sink, detector)),
+fn apply(engine: &mut Engine, event: &Event, sink: &mut impl SpanSink, beside: Option<Beside<'_>>) {
+    match beside {
+        Some(mut beside) => engine.apply(event, &mut Both(sink, &mut beside)),
         None => engine.apply(event, sink),
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     report::{self, ChargeKind, Spike, SpikeCause, SpikeWaker},
     summary::{Namer, biggest_first},
     target::Selection,
+    window::Window,
 };
 
 /// Spikes that a report holds one by one: the longest.
@@ -24,9 +25,7 @@ const CAUSES: usize = 1000;
 #[derive(Debug)]
 pub struct Detector {
     threshold: Nanos,
-    /// The end of time: the window has not begun.
-    from: Timestamp,
-    to: Timestamp,
+    window: Window,
     seen: Vec<Seen>,
 }
 
@@ -49,15 +48,14 @@ impl Detector {
     fn new(threshold: Nanos) -> Detector {
         Detector {
             threshold,
-            from: Timestamp(u64::MAX),
-            to: Timestamp(u64::MAX),
+            window: Window::default(),
             seen: Vec::new(),
         }
     }
 
     #[cold]
     fn keep(&mut self, waited: &Waited<'_>, wake: Option<Nanos>) {
-        let (mut begins, end) = (waited.from.max(self.from), waited.to.min(self.to));
+        let (mut begins, end) = self.window.cut(waited.from, waited.to);
         let wait = end.since(begins);
         let mut charges: Vec<(Charge, u64, Nanos)> = Vec::new();
         for piece in waited.pieces {
@@ -81,7 +79,7 @@ impl Detector {
         self.seen.push(Seen {
             slot: waited.slot,
             at: end,
-            finished: !waited.open && waited.to <= self.to,
+            finished: !waited.open && waited.to <= self.window.to,
             cpu: waited.cpu,
             latency: wait + wake.unwrap_or_default(),
             wake,
@@ -96,13 +94,14 @@ impl Detector {
 impl SpanSink for Detector {
     #[inline]
     fn explained(&mut self, waited: &Waited<'_>) {
-        let wait = waited.to.min(self.to).since(waited.from.max(self.from));
+        let (from, to) = self.window.cut(waited.from, waited.to);
+        let wait = to.since(from);
         // Of a wait that began before the window only what is inside counts.
         let wake = match waited.woken {
-            Some(woken) if waited.from >= self.from => Some(woken.wake),
+            Some(woken) if waited.from >= self.window.from => Some(woken.wake),
             _ => None,
         };
-        if wait + wake.unwrap_or_default() >= self.threshold && waited.from < self.to {
+        if wait + wake.unwrap_or_default() >= self.threshold && waited.from < self.window.to {
             self.keep(waited, wake);
         }
     }
@@ -147,12 +146,12 @@ impl Spikes {
     }
 
     pub fn begin(&mut self, at: Timestamp) {
-        self.detector.from = at;
+        self.detector.window.from = at;
     }
 
     /// What waits longer is unfinished.
     pub fn end(&mut self, at: Timestamp) {
-        self.detector.to = at;
+        self.detector.window.to = at;
     }
 
     pub fn has_seen(&self) -> bool {
@@ -165,7 +164,7 @@ impl Spikes {
             if !selection.contains(seen.slot) {
                 continue;
             }
-            let Some(spike) = named(seen, engine, self.detector.from) else {
+            let Some(spike) = named(seen, engine, self.detector.window.from) else {
                 continue;
             };
             self.count += 1;

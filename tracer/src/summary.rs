@@ -78,6 +78,8 @@ pub struct Summary<'a> {
     pub tolerance: Tolerance,
     pub late: u64,
     pub undecoded: u64,
+    /// The window is a part of the stream's: what each CPU counted by itself is not known of it.
+    pub partial: bool,
     pub outside: &'a Outside,
 }
 
@@ -186,7 +188,7 @@ impl Summary<'_> {
         })
     }
 
-    fn thread(
+    pub fn thread(
         &self,
         from: Timestamp,
         to: Timestamp,
@@ -277,7 +279,10 @@ impl Summary<'_> {
             idle: totals.idle,
             switches: totals.switches,
         };
-        let counts = self.ledger.by_counts().next().is_some();
+        if self.partial && facts.narrow {
+            return System::default();
+        }
+        let counts = !self.partial && self.ledger.by_counts().next().is_some();
         let incomplete = facts.narrow || (self.is_lossy() && counts);
         if !incomplete {
             let cpus = self.ledger.cpus();
@@ -327,7 +332,7 @@ impl Summary<'_> {
             .by_counts()
             .map(|(_, totals, _)| totals.switches)
             .sum();
-        if self.engine.facts().narrow || !self.is_lossy() {
+        if self.engine.facts().narrow || self.partial || !self.is_lossy() {
             return losses.switches;
         }
         losses
@@ -380,6 +385,11 @@ impl Summary<'_> {
             .count();
         let known_loss = !lossy.is_empty();
         quality.reasons = lossy;
+        if known_loss && self.partial {
+            quality
+                .reasons
+                .push("all of that is about the whole recording".to_owned());
+        }
         if self.outside.cut_off {
             quality
                 .reasons

@@ -3,9 +3,11 @@
 mod asked;
 #[cfg(target_os = "linux")]
 pub mod doctor;
+pub mod export;
 pub mod generate;
 #[cfg(target_os = "linux")]
 pub mod probes;
+mod replay;
 pub mod report;
 #[cfg(target_os = "linux")]
 pub mod run;
@@ -82,6 +84,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             .into())
         }
         Command::Report(options) => report::run(&options),
+        Command::Export(options) => export::run(&options),
         Command::Generate(options) => generate::run(&options.what).map(|()| ExitCode::SUCCESS),
         Command::Workload(WorkloadArguments {
             name,

@@ -37,7 +37,7 @@ use crate::{
     },
     model::{Nanos, Timestamp},
     output::{self, Format, Style, file::Output},
-    pipeline::{Pipeline, Settings},
+    pipeline::{Pipeline, Replay, Settings},
     report::{EndReason, Report},
     summary::Outside,
 };
@@ -178,6 +178,7 @@ async fn observe(
         max_forks: options.max_forks as usize,
         intervals: interval.is_some(),
         slower: options.slower.map(|least| Nanos(least.as_nanos() as u64)),
+        replay: Replay::default(),
     };
     // Who is born while the probes are being attached is missed by the first look, not by the second.
     watch_target(&mut session, &settings)?;

@@ -54,9 +54,14 @@ impl Clocks {
 
     /// A point of the stream by the wall clock, RFC 3339.
     pub fn wall(self, at: Timestamp) -> String {
-        let since = i128::from(at.0) - i128::from(self.monotonic_ns);
-        let wall = jiff::Timestamp::from_nanosecond(i128::from(self.realtime_ns) + since);
+        let wall = jiff::Timestamp::from_nanosecond(i128::from(self.unix_ns(at)));
         wall.unwrap_or_default().to_string()
+    }
+
+    /// The same in nanoseconds since 1970.
+    pub fn unix_ns(self, at: Timestamp) -> i64 {
+        let since = i128::from(at.0) - i128::from(self.monotonic_ns);
+        i64::try_from(i128::from(self.realtime_ns) + since).unwrap_or(0)
     }
 }
 
@@ -139,7 +144,7 @@ mod cpus {
     }
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct TargetDocument {
     pids: Vec<u32>,

@@ -19,6 +19,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub key: Key,
+    /// Of all threads that were ever in sight; the same whenever the same stream is told.
+    pub serial: u32,
     /// Who it is where it is to blame.
     pub name: WhoId,
     pub tid: u32,
@@ -86,6 +88,8 @@ pub struct Tasks {
     by_key: FxHashMap<Key, (Slot, u32)>,
     identities: Table<Option<Identity>>,
     free: Vec<Slot>,
+    /// How many identities there have been.
+    placed: u32,
     processes: Vec<Process>,
     free_processes: Vec<ProcessId>,
     ended_processes: usize,
@@ -188,6 +192,7 @@ impl Tasks {
         self.enroll(process);
         self.place(Identity {
             key: info.key,
+            serial: 0,
             name: WhoId::default(),
             tid: info.tid,
             was_tid: None,
@@ -218,6 +223,7 @@ impl Tasks {
         self.enroll(process);
         self.place(Identity {
             key,
+            serial: 0,
             name: WhoId::default(),
             tid,
             was_tid: None,
@@ -340,6 +346,8 @@ impl Tasks {
 
     fn place(&mut self, mut who: Identity) -> Slot {
         who.name = self.names.add(self.as_culprit(&who));
+        who.serial = self.placed;
+        self.placed = self.placed.wrapping_add(1);
         let holder = (who.key, who.tid);
         let slot = match self.free.pop() {
             Some(slot) => {

@@ -2,7 +2,7 @@
 //!
 //! One file per format, each a function from a report to a writer. Knows no kernel, no event, and sorts nothing.
 
-mod escape;
+pub mod escape;
 pub mod file;
 mod human;
 mod json;
@@ -13,12 +13,13 @@ mod sentence;
 mod signals;
 mod syscalls;
 mod text;
-mod words;
+pub mod words;
 
 use std::io;
 
 pub use escape::terminal;
 pub use human::{bytes, count, duration};
+pub use json::line as json_line;
 pub use syscalls::name as syscall_name;
 
 use crate::host::Host;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{BirthKind, OffState, WaitCause, WakerKind};
+use crate::model::{BirthKind, NextKind, OffState, WaitCause, WakerKind};
 use crate::report::{
     ChargeKind, CheckedField, EndReason, KernelSource, KnownError, MemorySource, Model, Verdict,
 };
@@ -83,7 +83,12 @@ pub fn charge(kind: ChargeKind) -> &'static str {
     }
 }
 
-/// Not of a thread that woke itself: that is `self`, whatever it is told by.
+/// A thread that woke itself did so whatever it is told by.
+pub fn woken_by(kind: WakerKind, itself: bool) -> &'static str {
+    if itself { "self" } else { waker(kind) }
+}
+
+/// Not of a thread that woke itself.
 pub fn waker(kind: WakerKind) -> &'static str {
     match kind {
         WakerKind::Thread => "thread",
@@ -102,6 +107,16 @@ pub fn wait_cause(cause: WaitCause) -> &'static str {
         WaitCause::Requeued => "requeued",
         WaitCause::Woken => "woken",
         WaitCause::New => "new",
+    }
+}
+
+/// Named as the keys of `kinds`.
+pub fn next_kind(kind: NextKind) -> &'static str {
+    match kind {
+        NextKind::Idle => "idle",
+        NextKind::KernelThread => "kernel_thread",
+        NextKind::SameProcess => "same_process",
+        NextKind::OtherProcess => "other_process",
     }
 }
 

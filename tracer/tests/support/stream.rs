@@ -10,7 +10,7 @@ use tracer::{
     audit::Tolerance,
     engine::Facts,
     model::{Cpu, Nanos, Timestamp},
-    pipeline::{Pipeline, Settings},
+    pipeline::{Pipeline, Replay, Settings},
     report::{Report, Verdict},
     summary::Outside,
     target::Target,
@@ -215,6 +215,7 @@ impl Machine {
             max_forks: max_threads,
             intervals,
             slower: None,
+            replay: Replay::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     engine::tests::bytes::bytes_of,
     engine::tests::toy::{Does, Leave, Record, Toy},
     model::{Nanos, OffState, Timestamp},
-    pipeline::{Pipeline, Settings},
+    pipeline::{Pipeline, Replay, Settings},
     report::Report,
     summary::Outside,
     target::Target,
@@ -439,6 +439,7 @@ pub fn settings(toy: &Toy) -> Settings {
         max_forks: 10_000,
         intervals: false,
         slower: None,
+        replay: Replay::default(),
     }
 }
 

@@ -43,7 +43,8 @@ pub fn write_spike(spike: &Spike, out: &mut dyn io::Write) -> io::Result<()> {
     line("spike", spikes::spike(spike), out)
 }
 
-fn line(kind: &str, object: impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+/// Any object on a line of its own, with its `type` in front.
+pub fn line(kind: &str, object: impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
     Line { kind, object }.serialize(&mut Serializer::with_formatter(
         &mut *out,
         Safe(CompactFormatter),
