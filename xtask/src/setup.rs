@@ -1,12 +1,14 @@
 //! Installs what is missing, and only that: first what builds the kernel programs, then what they are
 //! tested with or compared with. Says what it finds and shows every command that it runs.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use crate::apt::{Apt, installed};
+use crate::build::target_dir;
 use crate::command::{as_root, ask, cargo, run as run_shown};
 use crate::toolchain::{Linker, Machine, Toolchain};
 
@@ -25,12 +27,13 @@ const CHECKERS: [(&str, &str, &str); 2] = [
 
 /// What the tests run beside the tracer: the program, and the packages which have it, first choice
 /// first.
-const TEST_PROGRAMS: [(&str, &[&str]); 14] = [
+const TEST_PROGRAMS: [(&str, &[&str]); 15] = [
     ("perf", &["linux-perf", "linux-tools-generic"]),
     ("stress-ng", &["stress-ng"]),
     ("nginx", &["nginx-light", "nginx"]),
     ("wrk", &["wrk"]),
     ("python3", &["python3-minimal"]),
+    ("chromium", &["chromium", "chromium-browser"]),
     ("redis-server", &["redis-server"]),
     ("redis-benchmark", &["redis-tools"]),
     ("gcc", &["gcc"]),
@@ -40,6 +43,14 @@ const TEST_PROGRAMS: [(&str, &[&str]); 14] = [
     ("taskset", &["util-linux"]),
     ("setpriv", &["util-linux"]),
     ("unshare", &["util-linux"]),
+];
+
+/// What reads what `tracer export` writes, in an environment of its own: Python's packages of that name.
+const READERS: [&str; 4] = [
+    "duckdb==2.0.1",
+    "pyarrow==26.0.1",
+    "perfetto==0.59.1",
+    "protobuf==7.36.2",
 ];
 
 /// Those that are services, and where their pids are. Debian starts a service which it installs: the tests
@@ -65,6 +76,7 @@ pub fn run(for_tests: bool) -> anyhow::Result<()> {
     if for_tests {
         checkers(apt.as_ref())?;
         programs(apt.as_ref(), &TEST_PROGRAMS)?;
+        readers(apt.as_ref())?;
     }
     Ok(())
 }
@@ -266,6 +278,38 @@ fn programs(apt: Option<&Apt>, wanted: &[(&str, &[&str])]) -> anyhow::Result<()>
         }
     }
     Ok(())
+}
+
+/// Python with the packages that the tests read exports by, below the target directory.
+fn readers(apt: Option<&Apt>) -> anyhow::Result<()> {
+    let place = target_dir().join("python");
+    let wanted = READERS.join("\n");
+    let list = place.join("readers.txt");
+    if fs::read_to_string(&list).is_ok_and(|have| have == wanted) {
+        found("python packages", place.display());
+        return Ok(());
+    }
+    missing("python packages that read exports");
+    if ask("python3", &["-c", "import ensurepip, venv"]).is_none()
+        && let Some(apt) = apt
+    {
+        apt.install(&["python3-venv"])?;
+    }
+    run_shown(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&place),
+    )?;
+    let mut pip = Command::new(place.join("bin/python"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]);
+    run_shown(pip.args(READERS))?;
+    fs::write(&list, wanted).with_context(|| format!("write {}", list.display()))
 }
 
 fn stop(service: &str, pid: &str) -> anyhow::Result<()> {

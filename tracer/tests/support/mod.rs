@@ -14,6 +14,7 @@ pub mod machine;
 pub mod nginx;
 pub mod pipe;
 pub mod planted;
+pub mod python;
 pub mod redis;
 pub mod trace;
 
