@@ -530,3 +530,7 @@ fn met(who: &Identity, engine: &Engine) -> Met {
         kernel_thread: process.kernel_thread,
     }
 }
+
+#[cfg(test)]
+#[path = "timeline_tests.rs"]
+mod tests;
