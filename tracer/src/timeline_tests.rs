@@ -176,7 +176,7 @@ fn some() -> impl Strategy<Value = Vec<prop::sample::Index>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn rows_add_up_to_the_report(schedule in any_schedule(), lost in some(), few in prop::bool::ANY) {

@@ -248,7 +248,10 @@ impl Thread {
             };
             self.open_start = true;
         }
-        if self.counters.is_none() && !info.torn {
+        // Switches that are missing from the stream lie before this look, and it has counted them.
+        let ahead = self.lost_ahead > 0;
+        if (self.counters.is_none() || ahead) && !info.torn {
+            self.lost_ahead = 0;
             self.counters = Some(info.counters);
             self.base_in_wait = info.posture == Posture::Runnable;
             // What the stream told before is in these counters.
