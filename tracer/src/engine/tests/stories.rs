@@ -338,3 +338,28 @@ fn a_switch_before_the_probes_were_on_is_not_counted_after_it() {
     assert_eq!(totals.kinds.sum(), 1);
     assert_eq!(totals.run.0, 1000);
 }
+
+/// Of one that came and went meanwhile birth and exit are told, and its last switch-out is not.
+#[test]
+fn who_was_gone_before_the_probes_were_on_has_no_row() {
+    let mut toy = Toy::new(1);
+    let child = toy.create(0xa0, 100, 100, 0);
+    then(&mut toy).newtask(0, child);
+    then(&mut toy).wake_new(child, 0);
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    then(&mut toy).exit(child, 0);
+    then(&mut toy).switch(0, Leave::Dies, 0);
+    toy.records.pop();
+    begin(&mut toy);
+    // Its key is another's soon.
+    let next = toy.create(0xa0, 200, 200, 0);
+    then(&mut toy).newtask(0, next);
+    then(&mut toy).wake_new(next, 0);
+    then(&mut toy).switch(0, Leave::Preempted, next);
+    then(&mut toy).switch(0, SLEEPS, 0);
+    let report = end(&mut toy);
+    assert!(rows(&report, 100).is_empty(), "{report:?}");
+    assert_eq!(rows(&report, 200).len(), 1);
+    let quality = &report.quality;
+    assert_eq!(quality.verdict, Verdict::Valid, "{quality:?}");
+}
