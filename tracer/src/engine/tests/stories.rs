@@ -363,3 +363,30 @@ fn who_was_gone_before_the_probes_were_on_has_no_row() {
     let quality = &report.quality;
     assert_eq!(quality.verdict, Verdict::Valid, "{quality:?}");
 }
+
+/// What it waited before is in the kernel's counter, and in no record.
+#[test]
+fn a_wait_before_the_probes_were_on_is_not_missed_in_the_window() {
+    let mut toy = Toy::new(1);
+    let child = toy.create(0xa0, 100, 100, 0);
+    then(&mut toy).newtask(0, child);
+    then(&mut toy).wake_new(child, 0);
+    toy.records.pop();
+    toy.now += 7_000_000;
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    toy.records.pop();
+    then(&mut toy).switch(0, Leave::Preempted, 0);
+    toy.records.pop();
+    toy.now += 5_000_000;
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    then(&mut toy).switch(0, Leave::Preempted, 0);
+    begin(&mut toy);
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    then(&mut toy).switch(0, Leave::Dies, 0);
+    let report = end(&mut toy);
+    let quality = &report.quality;
+    assert_eq!(quality.verdict, Verdict::Valid, "{quality:?}");
+    assert!(quality.mismatches.is_empty(), "{quality:?}");
+    assert_eq!(quality.threads_self_checked, 1);
+    assert_eq!(rows(&report, 100)[0].totals.wait.0, 1000);
+}
