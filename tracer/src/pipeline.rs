@@ -156,6 +156,7 @@ impl Pipeline {
         });
         self.apply_all(&mut batch);
         (self.reorder, self.batch) = (reorder, batch);
+        self.engine.advance(watermark);
         if self.engine.is_crowded() {
             let Pipeline {
                 engine,
