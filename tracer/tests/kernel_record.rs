@@ -6,11 +6,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use support::check::{check_report, list};
-use support::machine::background_workload;
-use support::{Outcome, Running, binary, tracer};
+use support::machine::{allowed_cpus, background_workload, until};
+use support::pipe::Pipe;
+use support::planted::{Planted, cpu};
+use support::{Outcome, Running, binary, na, tracer};
 
 fn read(path: &Path) -> Value {
     let text = fs::read(path).expect("read a report");
@@ -229,6 +233,130 @@ fn a_part_of_a_recording_is_asked_for_later() {
         "{}",
         outcome.stderr()
     );
+}
+
+#[test]
+fn the_newest_records_are_kept() {
+    // More than a megabyte, in a few seconds.
+    let mut pipe = Pipe::held(allowed_cpus().pop().expect("a CPU"));
+    pipe.open();
+    let dir = tempfile::tempdir().expect("a directory");
+    let recording = dir.path().join("recording");
+    let mut command = binary();
+    command
+        .args(["record", "--max-size", "1MiB", "-o"])
+        .arg(&recording);
+    let tracer = Running::start(&mut command);
+    pipe.goes_on_for(1_000_000);
+    tracer.signal(Signal::INT);
+    let outcome = tracer.finish();
+    drop(pipe);
+    outcome.expect_code(0);
+    let told = outcome.stderr();
+    assert!(told.contains("wrote the newest records"), "{told}");
+    let size = fs::metadata(&recording).expect("a recording").len();
+    assert!(size < 1_200_000, "{size} bytes");
+    let name = recording.display().to_string();
+    let report = tracer_report(&name);
+    assert_eq!(
+        report["quality"]["verdict"], "valid",
+        "{:#}",
+        report["quality"]
+    );
+    assert_eq!(report["window"]["end_reason"], "signal");
+    let received = report["quality"]["received_switches"]
+        .as_u64()
+        .expect("a number");
+    assert!((50_000..900_000).contains(&received), "{received}");
+}
+
+/// What a recording says, which must hold what the contract promises.
+#[track_caller]
+fn tracer_report(name: &str) -> Value {
+    let outcome = tracer(["report", name, "--slower", "30ms", "--format", "json"]);
+    outcome.expect_code(0);
+    let report = outcome.json();
+    check_report(&report);
+    report
+}
+
+#[test]
+fn what_was_before_a_spike_is_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let recording = dir.path().join("recording");
+    let mut victim = Planted::pinned(cpu(), &["burns", "--duration", "20s"]);
+    victim.begin();
+    let mut command = binary();
+    command.args(["record", "--on-spike", "30ms", "--keep", "500ms", "--pid"]);
+    command.arg(victim.pid_text()).arg("-o").arg(&recording);
+    let tracer = Running::start(&mut command);
+    // More than is kept before a spike.
+    std::thread::sleep(Duration::from_millis(1_500));
+    for path in [&recording, &dir.path().join("recording.1")] {
+        let pulse = ["pulses", "--count", "1", "--duration", "60ms"];
+        let mut neighbour = Planted::pinned(cpu(), &pulse);
+        if !neighbour.policy("--fifo", 50) {
+            let why = "no thread may be a real-time one";
+            return na("what_was_before_a_spike_is_written", why);
+        }
+        neighbour.open();
+        neighbour.ends();
+        let name = path.display().to_string();
+        until("the recording is written", || tracer_has_written(&name));
+        let report = tracer_report(&name);
+        let quality = &report["quality"];
+        assert_eq!(quality["verdict"], "valid", "{quality:#}");
+        let length = report["window"]["duration_ns"].as_u64();
+        // What is kept before, a second after, and up to a quarter more of each.
+        assert!(
+            length > Some(1_400_000_000) && length < Some(4_000_000_000),
+            "{length:?}"
+        );
+        let spikes = list(&report, "spikes");
+        assert_eq!(spikes.len(), 1, "{spikes:#?}");
+        assert_eq!(spikes[0]["pid"], victim.pid());
+        assert_eq!(
+            spikes[0]["waited_for"][0]["policy"], "SCHED_FIFO",
+            "{}",
+            spikes[0]
+        );
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    tracer.signal(Signal::INT);
+    let outcome = tracer.finish();
+    outcome.expect_code(0);
+    assert!(
+        outcome.stderr().contains("no spike since"),
+        "{}",
+        outcome.stderr()
+    );
+    let files = fs::read_dir(dir.path()).expect("a directory").count();
+    assert_eq!(files, 2);
+}
+
+fn tracer_has_written(name: &str) -> bool {
+    // A file that is being written is cut off.
+    let outcome = tracer(["report", name, "--format", "json"]);
+    outcome.status.success() && outcome.stderr().is_empty()
+}
+
+#[test]
+fn without_a_spike_nothing_is_left_behind() {
+    let sleeper = background_workload(&["sleepers", "--count", "2", "--duration", "5s"]);
+    let pid = sleeper.id().to_string();
+    let options = ["--on-spike", "1m", "--pid", &pid, "--duration", "500ms"];
+    let (dir, outcome) = record(&options);
+    outcome.expect_code(0);
+    assert!(
+        outcome.stderr().contains("nothing is written"),
+        "{}",
+        outcome.stderr()
+    );
+    assert!(!dir.path().join("recording").exists());
+    for (option, value) in [("--max-size", "1KiB"), ("--keep", "1s")] {
+        let (_, outcome) = record(&[option, value]);
+        outcome.expect_code(2);
+    }
 }
 
 #[test]
