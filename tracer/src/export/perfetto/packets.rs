@@ -101,8 +101,10 @@ impl Args<'_> {
             string_value_iid: interned.number(Kind::Value, value),
             ..DebugAnnotation::default()
         };
-        let elements = values.into_iter().map(element).collect();
-        self.add(key).array_values = elements;
+        let elements: Vec<_> = values.into_iter().map(element).collect();
+        if !elements.is_empty() {
+            self.add(key).array_values = elements;
+        }
     }
 
     /// A list, each of its elements what `fill` makes of an item.
