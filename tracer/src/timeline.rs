@@ -10,7 +10,8 @@ use crate::{
     engine::{Engine, tasks::Identity},
     model::{
         Comm, Cpu, CpuSwitches, Doing, Mark, Nanos, NextKind, OffState, Piece, Slept, Slot, Span,
-        SpanSink, Switch, SwitchCount, Syscall, Timestamp, WaitCause, Waited, WakerKind, Who, WhoId, Woken,
+        SpanSink, Switch, SwitchCount, Syscall, Timestamp, WaitCause, Waited, WakerKind, Who,
+        WhoId, Woken,
     },
     report::{ChargeKind, Thread, WaitedFor},
     summary::{Namer, offset},

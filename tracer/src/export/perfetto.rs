@@ -228,8 +228,7 @@ impl<'a> Perfetto<'a> {
                     Row::Wait(wait) => Some(wait),
                     _ => None,
                 });
-                let wait =
-                    waits.find(|wait| wait.thread == row.thread && wait.at_ns == row.at_ns);
+                let wait = waits.find(|wait| wait.thread == row.thread && wait.at_ns == row.at_ns);
                 if let Some(wait) = wait {
                     let pieces = &pieces[wait.pieces.clone()];
                     of_wait(wait, pieces, &person.met, self.known, &mut args);

@@ -60,10 +60,7 @@ mod tests {
         runnable.waited(50_000, 150_000);
         runnable.waited(100_000, 250_000);
         runnable.waited(90_000, 90_000);
-        assert_eq!(
-            means(&runnable),
-            [(0, 0.5), (100_000, 1.5), (200_000, 1.0)]
-        );
+        assert_eq!(means(&runnable), [(0, 0.5), (100_000, 1.5), (200_000, 1.0)]);
     }
 
     #[test]
