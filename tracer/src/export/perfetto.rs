@@ -24,9 +24,6 @@ use proto::{
 };
 use runnable::Runnable;
 
-/// Rows that one event of the engine tells of one thread: the wait and the switch of a span are among those that follow.
-const OF_ONE_EVENT: usize = 8;
-
 // Numbers of tracks. Those of threads and processes are their own numbers, as tids and pids are used again.
 const CPUS: u64 = 4;
 const WAITING: u64 = 8;
@@ -75,9 +72,15 @@ struct Person {
     until: i64,
     /// The flow of its wake-up, and when it came to the CPU.
     woken: Option<(u64, i64)>,
-    /// The switch that its last run has with it.
-    left: Option<i64>,
     unplaced: Unplaced,
+}
+
+/// Rows that say more of a span, by thread and time; most follow it, those of waits that go on come at the very end.
+#[derive(Default)]
+struct Details<'r> {
+    waits: FxHashMap<(u32, i64, i64), &'r WaitRow>,
+    /// Switch-outs that have not been told.
+    switches: FxHashMap<(u32, i64), &'r SwitchRow>,
 }
 
 /// What only counters tell.
@@ -132,7 +135,6 @@ impl<'a> Perfetto<'a> {
                     label: String::new(),
                     until: 0,
                     woken: None,
-                    left: None,
                     unplaced: Unplaced::default(),
                 },
             );
@@ -196,8 +198,7 @@ impl<'a> Perfetto<'a> {
         }
     }
 
-    /// `next`: the rows after it.
-    fn span(&mut self, row: &SpanRow, next: &[Row], pieces: &[PieceRow]) {
+    fn span(&mut self, row: &SpanRow, details: &mut Details<'_>, pieces: &[PieceRow]) {
         let Some(person) = self.people.get_mut(&row.thread) else {
             return;
         };
@@ -206,30 +207,17 @@ impl<'a> Perfetto<'a> {
             return;
         };
         let end = at + row.ns;
-        let of_this_event = next.iter().take(OF_ONE_EVENT);
         let mut args = self.packets.args();
         match row.state {
             State::Run => {
                 of_run(row, &mut args);
-                let mut switches = of_this_event.filter_map(|next| match next {
-                    Row::Switch(switch) => Some(switch),
-                    _ => None,
-                });
-                let switch = switches
-                    .find(|switch| switch.thread == row.thread && switch.at_ns == Some(end));
-                if let Some(switch) = switch {
+                if let Some(switch) = details.switches.remove(&(row.thread, end)) {
                     of_switch(switch, &mut args);
-                    person.left = Some(end);
                 }
             }
             State::Wait => {
                 self.runnable.waited(at, end);
-                let mut waits = of_this_event.filter_map(|next| match next {
-                    Row::Wait(wait) => Some(wait),
-                    _ => None,
-                });
-                let wait = waits.find(|wait| wait.thread == row.thread && wait.at_ns == row.at_ns);
-                if let Some(wait) = wait {
+                if let Some(wait) = details.waits.get(&(row.thread, at, end)) {
                     let pieces = &pieces[wait.pieces.clone()];
                     of_wait(wait, pieces, &person.met, self.known, &mut args);
                 }
@@ -349,7 +337,7 @@ impl<'a> Perfetto<'a> {
     }
 
     /// A switch-out whose run is not there, or not to its end.
-    fn switch(&mut self, row: &SwitchRow) {
+    fn switch(&mut self, row: &SwitchRow, details: &mut Details<'_>) {
         let Some(person) = self.people.get_mut(&row.thread) else {
             return;
         };
@@ -358,7 +346,7 @@ impl<'a> Perfetto<'a> {
             person.unplaced.involuntary += row.involuntary as i64;
             return;
         };
-        if person.left.take_if(|&mut left| left == at_ns).is_some() {
+        if details.switches.remove(&(row.thread, at_ns)).is_none() {
             return;
         }
         let mut args = self.packets.args();
@@ -478,12 +466,13 @@ impl Writer for Perfetto<'_> {
     }
 
     fn rows(&mut self, rows: &Rows, out: &mut dyn io::Write) -> io::Result<()> {
-        for (n, row) in rows.rows.iter().enumerate() {
+        let mut details = Details::of(rows);
+        for row in &rows.rows {
             match row {
                 Row::Met(met) => self.met(met),
-                Row::Span(row) => self.span(row, &rows.rows[n + 1..], &rows.pieces),
+                Row::Span(row) => self.span(row, &mut details, &rows.pieces),
                 Row::Wait(row) => self.wait(row),
-                Row::Switch(row) => self.switch(row),
+                Row::Switch(row) => self.switch(row, &mut details),
                 Row::Done(done) => self.done(done),
             }
             self.packets.write(out)?;
@@ -497,6 +486,29 @@ impl Writer for Perfetto<'_> {
         }
         self.verdict();
         self.packets.write(out)
+    }
+}
+
+impl<'r> Details<'r> {
+    fn of(rows: &'r Rows) -> Details<'r> {
+        let mut details = Details::default();
+        for row in &rows.rows {
+            match row {
+                Row::Wait(row) => {
+                    if let Some(at) = row.at_ns {
+                        let key = (row.thread, at, at + row.ns.0 as i64);
+                        details.waits.insert(key, row);
+                    }
+                }
+                Row::Switch(row) => {
+                    if let Some(at) = row.at_ns {
+                        details.switches.insert((row.thread, at), row);
+                    }
+                }
+                Row::Met(_) | Row::Span(_) | Row::Done(_) => {}
+            }
+        }
+        details
     }
 }
 

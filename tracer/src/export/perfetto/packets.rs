@@ -281,3 +281,77 @@ impl Packets {
         message::encode(PACKET, &packet, &mut self.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Trace {
+        #[prost(message, repeated, tag = "1")]
+        packet: Vec<TracePacket>,
+    }
+
+    fn packets(told: &[u8]) -> Vec<TracePacket> {
+        Trace::decode(told).expect("what was encoded").packet
+    }
+
+    fn tell(packets: &mut Packets, text: &str, out: &mut Vec<u8>) {
+        let mut args = packets.args();
+        args.text("who", text);
+        let args = args.take();
+        let place = Place {
+            track: 4,
+            at_ns: -1,
+            category: "test",
+            name: "told",
+        };
+        packets.instant(place, args, None);
+        packets.write(out).expect("memory takes all");
+    }
+
+    #[test]
+    fn a_text_is_told_once() {
+        let mut out = Vec::new();
+        let mut told = Packets::new(Timestamp(10));
+        tell(&mut told, "a", &mut out);
+        tell(&mut told, "b", &mut out);
+        tell(&mut told, "a", &mut out);
+        let told = packets(&out);
+        let [first, a, b, again] = &told[..] else {
+            panic!("{told:#?}")
+        };
+        assert_eq!(first.sequence_flags, Some(INCREMENTAL_STATE_CLEARED));
+        assert_eq!(a.timestamp, Some(9), "before the window");
+        let fresh = |packet: &TracePacket| packet.interned_data.clone().unwrap_or_default();
+        assert_eq!(fresh(a).event_names.len(), 1);
+        assert_eq!(fresh(b).event_names, []);
+        assert_eq!(fresh(b).debug_annotation_string_values.len(), 1);
+        assert_eq!(fresh(again), InternedData::default());
+        assert_eq!(a.track_event, again.track_event);
+        assert_ne!(a.track_event, b.track_event);
+    }
+
+    #[test]
+    fn so_many_texts_are_kept_and_then_numbers_begin_anew() {
+        let mut out = Vec::new();
+        let mut told = Packets::new(Timestamp(0));
+        for n in 0..TEXTS {
+            tell(&mut told, &n.to_string(), &mut out);
+        }
+        out.clear();
+        tell(&mut told, "next", &mut out);
+        let told = packets(&out);
+        let Some(next) = told.last() else {
+            panic!("nothing told")
+        };
+        let fresh = next.interned_data.clone().unwrap_or_default();
+        assert_eq!(fresh.event_names.len(), 1, "the name is told again");
+        let [text] = &fresh.debug_annotation_string_values[..] else {
+            panic!("{fresh:#?}")
+        };
+        assert!(text.iid < Some(10), "{text:?}");
+    }
+}
