@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(fresh(a).event_names.len(), 1);
         assert_eq!(fresh(b).event_names, []);
         assert_eq!(fresh(b).debug_annotation_string_values.len(), 1);
-        assert_eq!(fresh(again), InternedData::default());
+        assert_eq!(again.interned_data, None);
         assert_eq!(a.track_event, again.track_event);
         assert_ne!(a.track_event, b.track_event);
     }
