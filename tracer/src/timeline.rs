@@ -263,11 +263,10 @@ impl SpanSink for Collector {
                 (row.yielded, row.kind) = (yielded, Some(kind));
                 row.address_space_change = address_space_change;
             }
-            // It is told where the stream ends.
             Mark::LostAtEnd {
                 voluntary,
                 involuntary,
-            } if at <= self.window.to => {
+            } if self.window.has_end_of_stream(at) => {
                 (row.voluntary, row.involuntary) = (voluntary, involuntary)
             }
             _ => return,
@@ -280,14 +279,15 @@ impl SpanSink for Collector {
 
     /// Told right after what it is for the thread that left.
     fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, _: SwitchCount) {
-        if switch.prev.tid != 0
-            && self.window.contains(at)
-            && let Some(Raw::Left(_, row)) = self
-                .raw
-                .iter_mut()
-                .rev()
-                .find(|raw| matches!(raw, Raw::Left(..)))
-        {
+        if switch.prev.tid == 0 || !self.window.contains(at) {
+            return;
+        }
+        let at_ns = Some(offset(at, self.window.from));
+        let left = self.raw.iter_mut().rev().find_map(|raw| match raw {
+            Raw::Left(_, row) => Some(row).filter(|row| row.at_ns == at_ns),
+            _ => None,
+        });
+        if let Some(row) = left {
             (row.cpu, row.next_tid) = (Some(cpu), Some(switch.next.tid));
         }
     }
@@ -539,3 +539,7 @@ fn met(who: &Identity, engine: &Engine) -> Met {
         kernel_thread: process.kernel_thread,
     }
 }
+
+#[cfg(test)]
+#[path = "timeline_tests.rs"]
+mod tests;

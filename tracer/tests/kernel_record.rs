@@ -133,6 +133,82 @@ fn a_recording_is_its_owners_and_passes_the_status_of_its_command() {
     assert_eq!(report["quality"]["verdict"], "valid");
 }
 
+/// What all processes did, one number for each kind.
+fn sums(report: &Value) -> Vec<u64> {
+    let keys = [
+        "lifetime_ns",
+        "run_ns",
+        "wait_ns",
+        "sleep_ns",
+        "block_ns",
+        "migrations",
+    ];
+    let switches = ["voluntary", "involuntary"];
+    let processes = list(report, "processes");
+    let of = |pointer: String| {
+        let all = processes.iter();
+        all.filter_map(|process| process.pointer(&pointer)?.as_u64())
+            .sum()
+    };
+    let totals = keys.iter().map(|key| format!("/totals/{key}"));
+    let switches = switches.iter().map(|key| format!("/totals/switches/{key}"));
+    totals.chain(switches).map(of).collect()
+}
+
+#[test]
+fn parts_of_the_time_add_up_to_all_of_it() {
+    let load = background_workload(&["demo", "--duration", "1500ms"]);
+    let (dir, outcome) = record(&["--duration", "1s"]);
+    outcome.expect_code(0);
+    drop(load);
+    let name = dir.path().join("recording").display().to_string();
+    let ask = |part: &[&str]| {
+        let mut args = vec!["report", &name, "--format", "json", "--slower", "1ms"];
+        args.extend(part);
+        let outcome = tracer(args);
+        outcome.expect_code(0);
+        outcome.json()
+    };
+    let whole = ask(&[]);
+    let parts = [
+        ask(&["--to", "300ms"]),
+        ask(&["--from", "300ms", "--to", "700ms"]),
+        ask(&["--from", "700ms"]),
+    ];
+    for (part, begins) in parts.iter().zip([0, 300_000_000, 700_000_000]) {
+        let start = |report: &Value| report["window"]["start_monotonic_ns"].as_u64();
+        assert_eq!(start(part), start(&whole).map(|start| start + begins));
+        assert_eq!(part["quality"]["verdict"], "valid", "{:#}", part["quality"]);
+        assert!(part["cost"].is_null(), "of all of it only");
+    }
+    let lengths = parts
+        .each_ref()
+        .map(|part| part["window"]["duration_ns"].as_u64());
+    assert_eq!(lengths[..2], [Some(300_000_000), Some(400_000_000)]);
+    let mut added = vec![0; 8];
+    for part in &parts {
+        for (sum, one) in added.iter_mut().zip(sums(part)) {
+            *sum += one;
+        }
+    }
+    assert_eq!(added, sums(&whole));
+    assert!(added.iter().all(|sum| *sum > 0), "{added:?}");
+
+    for (args, code, says) in [
+        (["--from", "2s"], 1, "it ends before --from"),
+        (
+            ["--from=20ms", "--to=10ms"],
+            2,
+            "nothing lies before --from",
+        ),
+    ] {
+        let outcome = tracer([["report", name.as_str()], args].concat());
+        outcome.expect_code(code);
+        let told = outcome.stderr();
+        assert!(told.starts_with("error: ") && told.contains(says), "{told}");
+    }
+}
+
 #[test]
 fn a_part_of_a_recording_is_asked_for_later() {
     let load = background_workload(&["sleepers", "--count", "40", "--duration", "3s"]);

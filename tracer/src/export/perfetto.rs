@@ -3,6 +3,7 @@
 //! Slices are told where they end, in the order of the rows; readers sort by time. What only counters tell has no
 //! place in time: an event at the end of a thread's track has the sums. Memory holds the threads that live.
 
+mod details;
 mod packets;
 mod proto;
 mod runnable;
@@ -13,11 +14,12 @@ use rustc_hash::FxHashMap;
 
 use super::tables::state;
 use super::{Known, Writer};
-use crate::model::{Comm, Cpu, WakerKind, WhoId};
+use crate::model::{Comm, Cpu, WhoId};
 use crate::output::{escape, sentence, syscall_name, words};
 use crate::report::Spike;
 use crate::timeline::{Done, Met, PieceRow, Row, Rows, SpanRow, State, SwitchRow, WaitRow};
-use packets::{Args, Packets, Place};
+use details::{Details, of_run, of_switch, of_wait};
+use packets::{Packets, Place};
 use proto::{
     Clock, ClockSnapshot, CounterDescriptor, EXPLICIT, MONOTONIC, ProcessDescriptor, REALTIME,
     SystemInfo, ThreadDescriptor, TracePacket, TrackDescriptor, Utsname,
@@ -73,14 +75,6 @@ struct Person {
     /// The flow of its wake-up, and when it came to the CPU.
     woken: Option<(u64, i64)>,
     unplaced: Unplaced,
-}
-
-/// Rows that say more of a span, by thread and time; most follow it, those of waits that go on come at the very end.
-#[derive(Default)]
-struct Details<'r> {
-    waits: FxHashMap<(u32, i64, i64), &'r WaitRow>,
-    /// Switch-outs that have not been told.
-    switches: FxHashMap<(u32, i64), &'r SwitchRow>,
 }
 
 /// What only counters tell.
@@ -489,29 +483,6 @@ impl Writer for Perfetto<'_> {
     }
 }
 
-impl<'r> Details<'r> {
-    fn of(rows: &'r Rows) -> Details<'r> {
-        let mut details = Details::default();
-        for row in &rows.rows {
-            match row {
-                Row::Wait(row) => {
-                    if let Some(at) = row.at_ns {
-                        let key = (row.thread, at, at + row.ns.0 as i64);
-                        details.waits.insert(key, row);
-                    }
-                }
-                Row::Switch(row) => {
-                    if let Some(at) = row.at_ns {
-                        details.switches.insert((row.thread, at), row);
-                    }
-                }
-                Row::Met(_) | Row::Span(_) | Row::Done(_) => {}
-            }
-        }
-        details
-    }
-}
-
 impl Unplaced {
     fn add(&mut self, row: &SpanRow) {
         match row.state {
@@ -520,47 +491,4 @@ impl Unplaced {
             State::Off(_) | State::Unknown => self.unknown += row.ns,
         }
     }
-}
-
-fn of_run(row: &SpanRow, args: &mut Args<'_>) {
-    if let Some(cpu) = row.cpu {
-        args.int("cpu", cpu.0.into());
-    }
-    args.count("steal_ns", row.steal.unwrap_or_default().0 as i64);
-    args.count("irq_ns", row.irq.0 as i64);
-    args.count("softirq_ns", row.softirq.0 as i64);
-}
-
-/// The counts of all these add up to the report's.
-fn of_switch(row: &SwitchRow, args: &mut Args<'_>) {
-    args.count("voluntary", row.voluntary as i64);
-    args.count("involuntary", row.involuntary as i64);
-    args.flag("yielded", row.yielded);
-    if let Some(kind) = row.kind {
-        args.text("gave_way_to", words::next_kind(kind));
-    }
-    args.flag("address_space_change", row.address_space_change);
-    args.count("next_tid", row.next_tid.unwrap_or(0).into());
-}
-
-fn of_wait(row: &WaitRow, pieces: &[PieceRow], who: &Met, known: &Known<'_>, args: &mut Args<'_>) {
-    args.int("cpu", row.cpu.0.into());
-    args.text("cause", words::wait_cause(row.cause));
-    if let Some(waker) = &row.woken {
-        args.text("woken_by", words::woken_by(waker.kind, waker.itself));
-        let named = waker.who.filter(|_| waker.kind == WakerKind::Thread);
-        if let Some(waker) = named.filter(|_| !waker.itself) {
-            args.text("waker", &sentence::name(&waker, waker.pid == who.pid));
-        }
-        if let Some(call) = waker.syscall {
-            args.text("waker_syscall", &syscall_name(&known.host.arch, call));
-        }
-        args.flag("cross_cpu", waker.cross_cpu);
-        args.int("wake_ns", waker.wake.0 as i64);
-    }
-    args.count("resched_ns", row.resched.unwrap_or_default().0 as i64);
-    args.list("waited_for", pieces, |piece, args| {
-        args.text("by", &sentence::culprit(&piece.charged, None));
-        args.int("ns", piece.charged.ns.0 as i64);
-    });
 }
