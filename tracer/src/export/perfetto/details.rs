@@ -62,7 +62,13 @@ pub fn of_switch(row: &SwitchRow, args: &mut Args<'_>) {
     args.count("next_tid", row.next_tid.unwrap_or(0).into());
 }
 
-pub fn of_wait(row: &WaitRow, pieces: &[PieceRow], who: &Met, known: &Known<'_>, args: &mut Args<'_>) {
+pub fn of_wait(
+    row: &WaitRow,
+    pieces: &[PieceRow],
+    who: &Met,
+    known: &Known<'_>,
+    args: &mut Args<'_>,
+) {
     args.int("cpu", row.cpu.0.into());
     args.text("cause", words::wait_cause(row.cause));
     if let Some(waker) = &row.woken {
