@@ -289,7 +289,8 @@ fn what_only_counters_tell_is_in_the_sums() {
     let dir = tempfile::tempdir().expect("a directory");
     let recording = dir.path().join("recording");
     let mut record = binary();
-    record.args(["record", "--buffer", "64KiB", "--duration", "2s", "-o"]);
+    record.args(["record", "--buffer", "64KiB", "--duration", "2s"]);
+    record.args(["--pid", &load.id().to_string(), "-o"]);
     let recorder = Running::start(record.arg(&recording));
     // For a while nobody reads what the kernel writes.
     sleep(Duration::from_millis(800));
