@@ -11,7 +11,7 @@ use crate::{
     model::{
         Comm, Cpu, CpuSwitches, Doing, Mark, Nanos, NextKind, OffState, Piece, Slept, Slot, Span,
         SpanSink, Switch, SwitchCount, Syscall, Timestamp, WaitCause, Waited, WakerKind, Who,
-        Woken,
+        WhoId, Woken,
     },
     report::{ChargeKind, Thread, WaitedFor},
     summary::{Namer, offset},
@@ -53,6 +53,10 @@ pub enum Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Met {
     pub thread: u32,
+    /// A number that no other process has in this stream: pids are used again.
+    pub process: u64,
+    /// Who it is where it wakes others; another thread's once this one is done.
+    pub id: WhoId,
     pub pid: u32,
     pub tid: u32,
     pub comm: Comm,
@@ -111,6 +115,8 @@ pub struct WaitRow {
 pub struct Waker {
     pub kind: WakerKind,
     pub itself: bool,
+    /// As in [`Met::id`].
+    pub id: Option<WhoId>,
     pub who: Option<Who>,
     pub syscall: Option<Syscall>,
     pub cross_cpu: bool,
@@ -507,6 +513,7 @@ impl Timeline {
             woken: waited.woken.map(|woken| Waker {
                 kind: woken.kind,
                 itself: woken.itself,
+                id: woken.who,
                 who: woken.who.and_then(|who| engine.name(who)).copied(),
                 syscall: woken.syscall,
                 cross_cpu: woken.cross_cpu,
@@ -523,6 +530,8 @@ fn met(who: &Identity, engine: &Engine) -> Met {
     let process = engine.tasks().process(who.process);
     Met {
         thread: who.serial,
+        process: process.serial(who.process),
+        id: who.name,
         pid: process.pid,
         tid: who.tid,
         comm: who.comm,

@@ -8,6 +8,7 @@ mod csv;
 mod folded;
 mod ndjson;
 mod parquet;
+mod perfetto;
 mod tables;
 
 use std::collections::HashMap;
@@ -33,6 +34,8 @@ pub enum Format {
     Csv,
     /// Stacks of names and nanoseconds, for flame graphs: what threads were off the CPU in and waited for
     Folded,
+    /// Tracks of threads and CPUs, with wake-ups as arrows, for ui.perfetto.dev
+    Perfetto,
 }
 
 /// What is known before the first row.
@@ -64,6 +67,7 @@ pub fn exporter<'a>(
         Format::Ndjson => Box::new(Text::new(ndjson::Ndjson::new(known), to)?),
         Format::Csv => Box::new(Text::new(csv::Csv::new(known, table), to)?),
         Format::Folded => Box::new(Text::new(folded::Folded::new(known), to)?),
+        Format::Perfetto => Box::new(Text::new(perfetto::Perfetto::new(known), to)?),
     })
 }
 
