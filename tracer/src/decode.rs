@@ -41,7 +41,10 @@ pub struct Envelope<'a> {
     pub record: &'a [u8],
 }
 
-/// `None` for bytes that are shorter than they say, or than a header.
+/// No machine is up for so long (146 years): what says so is damaged, and sums of times would overflow.
+const LATEST: u64 = 1 << 62;
+
+/// `None` for bytes that are shorter than they say, or than a header, or of no time.
 #[inline]
 pub fn envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let mut header: &[u8] = bytes.first_chunk::<{ size_of::<record::Header>() }>()?;
@@ -50,7 +53,8 @@ pub fn envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let len = usize::from(header.get_u16_ne());
     let cpu = Cpu(header.get_u16_ne());
     let record = bytes.get(..len)?;
-    (len >= size_of::<record::Header>()).then_some(Envelope { at, cpu, record })
+    let sound = len >= size_of::<record::Header>() && at.0 < LATEST;
+    sound.then_some(Envelope { at, cpu, record })
 }
 
 /// Whether a record tells who had a CPU before, rather than what happens.

@@ -35,6 +35,11 @@ impl Timestamp {
 }
 
 impl Nanos {
+    /// As a difference, which may be one below zero. No length of time comes near the largest.
+    pub fn signed(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
     pub const ZERO: Nanos = Nanos(0);
 
     pub fn saturating_sub(self, other: Nanos) -> Nanos {

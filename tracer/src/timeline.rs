@@ -241,9 +241,9 @@ impl Timeline {
                 }));
             }
         };
-        more(State::Run, run.0 as i64);
-        more(State::Wait, wait.0 as i64);
-        more(State::Unknown, -((run + wait).0 as i64));
+        more(State::Run, run.signed());
+        more(State::Wait, wait.signed());
+        more(State::Unknown, -((run + wait).signed()));
         if wait > Nanos::ZERO {
             let first = self.rows.pieces.len();
             self.rows.pieces.push(PieceRow {
@@ -319,7 +319,7 @@ impl Timeline {
         let mut row = SpanRow {
             thread: met.thread,
             at_ns: Some(offset(span.from.max(window.from), window.from)),
-            ns: length.0 as i64,
+            ns: length.signed(),
             state: State::Unknown,
             cpu: None,
             whole,

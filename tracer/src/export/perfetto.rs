@@ -108,7 +108,7 @@ impl<'a> Perfetto<'a> {
             spikes: spikes
                 .map(|spike| ((spike.at_ns, spike.victim.tid), spike))
                 .collect(),
-            runnable: Runnable::new(report.window.duration.0 as i64),
+            runnable: Runnable::new(report.window.duration.signed()),
             flows: 0,
         }
     }
@@ -279,7 +279,7 @@ impl<'a> Perfetto<'a> {
         let Some(at) = row.at_ns else {
             return;
         };
-        let end = at + row.ns.0 as i64;
+        let end = at + row.ns.signed();
         if let Some(flow) = self.wakes(row, at)
             && let Some(person) = self.people.get_mut(&row.thread)
         {
@@ -295,7 +295,7 @@ impl<'a> Perfetto<'a> {
     fn wakes(&mut self, row: &WaitRow, at: i64) -> Option<u64> {
         let waker = row.woken.filter(|waker| !waker.itself)?;
         // What began before the window is cut, and when it was decided is not known.
-        let decided = at - waker.wake.0 as i64;
+        let decided = at - waker.wake.signed();
         if !row.finished || at == 0 || decided < 0 {
             return None;
         }
@@ -318,7 +318,7 @@ impl<'a> Perfetto<'a> {
     fn spike(&mut self, spike: &Spike, thread: u32) {
         let mut args = self.packets.args();
         args.text("text", &sentence::spike(spike));
-        args.int("latency_ns", spike.latency.0 as i64);
+        args.int("latency_ns", spike.latency.signed());
         args.text("cause", words::wait_cause(spike.cause));
         let place = Place {
             track: thread_track(thread),
@@ -421,7 +421,7 @@ impl<'a> Perfetto<'a> {
         args.int("lost_switches", quality.lost_switches as i64);
         let place = Place {
             track: VERDICT,
-            at_ns: self.known.report.window.duration.0 as i64,
+            at_ns: self.known.report.window.duration.signed(),
             category: "verdict",
             name: words::verdict(quality.verdict),
         };

@@ -494,5 +494,5 @@ fn cpu(cpu: Cpu) -> i32 {
 
 /// No window is longer than 292 years.
 fn nanos(nanos: Nanos) -> i64 {
-    nanos.0 as i64
+    nanos.signed()
 }

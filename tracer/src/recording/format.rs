@@ -76,9 +76,14 @@ impl BlockHeader {
         };
         let payload = take_u32(rest)?;
         let checked = crc32fast::hash(&bytes[..BLOCK_HEADER - 4]);
-        (take_u32(rest)? == checked && header.bytes as usize <= LARGEST)
+        (agree(take_u32(rest)?, checked) && header.bytes as usize <= LARGEST)
             .then_some((header, payload))
     }
+}
+
+/// Whether a checksum is right. Who looks for what lies behind them is let through.
+pub fn agree(told: u32, found: u32) -> bool {
+    told == found || cfg!(fuzzing)
 }
 
 /// The beginning of a file.

@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use super::codec::{Decoder, Items};
 use super::format::{
-    BLOCK_HEADER, BlockHeader, LARGEST, MAGIC, MOST_ITEMS, PREFIX, VERSION, block_kind, take,
-    take_u32, unpack,
+    BLOCK_HEADER, BlockHeader, LARGEST, MAGIC, MOST_ITEMS, PREFIX, VERSION, agree, block_kind,
+    take, take_u32, unpack,
 };
 use super::{Item, OpenError};
 
@@ -56,7 +56,7 @@ impl<R: Read> Reader<R> {
         let mut found = crc32fast::Hasher::new();
         found.update(&prefix[..PREFIX - 4]);
         found.update(&packed);
-        if packed.len() < packed_size || found.finalize() != checksum {
+        if packed.len() < packed_size || !agree(checksum, found.finalize()) {
             return Err(damaged);
         }
         Ok(Reader {
@@ -127,7 +127,7 @@ impl<R: Read> Reader<R> {
         self.blocks = self.blocks.wrapping_add(1);
         let size = header.bytes as usize;
         read_up_to(&mut self.input, size, &mut self.payload)?;
-        let whole = self.payload.len() == size && crc32fast::hash(&self.payload) == checksum;
+        let whole = self.payload.len() == size && agree(checksum, crc32fast::hash(&self.payload));
         Ok(if whole {
             Next::Block(header)
         } else {

@@ -25,7 +25,7 @@ impl<'r> Details<'r> {
             match row {
                 Row::Wait(row) => {
                     if let Some(at) = row.at_ns {
-                        let key = (row.thread, at, at + row.ns.0 as i64);
+                        let key = (row.thread, at, at + row.ns.signed());
                         details.waits.insert(key, row);
                     }
                 }
@@ -45,9 +45,9 @@ pub fn of_run(row: &SpanRow, args: &mut Args<'_>) {
     if let Some(cpu) = row.cpu {
         args.int("cpu", cpu.0.into());
     }
-    args.count("steal_ns", row.steal.unwrap_or_default().0 as i64);
-    args.count("irq_ns", row.irq.0 as i64);
-    args.count("softirq_ns", row.softirq.0 as i64);
+    args.count("steal_ns", row.steal.unwrap_or_default().signed());
+    args.count("irq_ns", row.irq.signed());
+    args.count("softirq_ns", row.softirq.signed());
 }
 
 /// The counts of all these add up to the report's.
@@ -81,11 +81,11 @@ pub fn of_wait(
             args.text("waker_syscall", &syscall_name(&known.host.arch, call));
         }
         args.flag("cross_cpu", waker.cross_cpu);
-        args.int("wake_ns", waker.wake.0 as i64);
+        args.int("wake_ns", waker.wake.signed());
     }
-    args.count("resched_ns", row.resched.unwrap_or_default().0 as i64);
+    args.count("resched_ns", row.resched.unwrap_or_default().signed());
     args.list("waited_for", pieces, |piece, args| {
         args.text("by", &sentence::culprit(&piece.charged, None));
-        args.int("ns", piece.charged.ns.0 as i64);
+        args.int("ns", piece.charged.ns.signed());
     });
 }

@@ -1,0 +1,10 @@
+//! Any bytes as records: through the codec and back, and through the pipeline.
+
+#![no_main]
+
+#[path = "../../tests/support/hostile.rs"]
+mod hostile;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| hostile::record(bytes));

@@ -1,0 +1,31 @@
+//! Files that fuzzing found worth keeping: none of them makes the reader, the decoder, the pipeline or an export panic.
+
+#[path = "support/hostile.rs"]
+mod hostile;
+
+use std::fs;
+use std::path::Path;
+
+#[track_caller]
+fn each_of(target: &str, run: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let corpus = corpus.join(target);
+    let files = fs::read_dir(&corpus).expect("the corpus is kept").flatten();
+    let mut count = 0;
+    for file in files {
+        let bytes = fs::read(file.path()).expect("a file");
+        run(&bytes);
+        count += 1;
+    }
+    assert!(count > 100, "{count} files in {}", corpus.display());
+}
+
+#[test]
+fn no_file_makes_anybody_panic() {
+    each_of("recording", hostile::replay);
+}
+
+#[test]
+fn no_record_is_changed_by_a_recording() {
+    each_of("records", hostile::record);
+}

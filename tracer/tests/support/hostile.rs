@@ -1,0 +1,129 @@
+//! What hostile files are tried on: by `fuzz/`, and with what that found worth keeping by `tests/corpus.rs`.
+
+use std::io;
+use std::path::Path;
+
+use tracer::{
+    audit::Tolerance,
+    engine::Facts,
+    export::{self, Known},
+    host::Host,
+    model::{Cpu, Nanos, Timestamp},
+    output::{self, Format, Style},
+    pipeline::{Pipeline, Replay, Settings},
+    recording::{Item, Reader, Writer},
+    report::Report,
+    summary::Outside,
+    target::Target,
+    timeline::Shown,
+};
+
+/// Any bytes as a recording, to a report and to rows. Whatever they are, it ends, and with no panic.
+pub fn replay(bytes: &[u8]) {
+    let (report, shown) = once(bytes, None, |_| ());
+    let host = Host::default();
+    let style = Style::for_terminal(Some(80), false, true);
+    for format in [Format::Table, Format::Json, Format::Ndjson] {
+        output::report(format, &host, &report, &style, &mut io::sink()).expect("a sink takes all");
+    }
+    let known = Known {
+        host: &host,
+        report: &report,
+        cgroups: &Default::default(),
+        started_unix_ns: 0,
+    };
+    let nowhere = Path::new("/dev/null");
+    for format in [export::Format::Ndjson, export::Format::Perfetto] {
+        let mut exporter = export::exporter(format, export::Table::Spans, &known, nowhere)
+            .expect("/dev/null can be written to");
+        once(bytes, Some(shown.clone()), |pipeline| {
+            if let Some(rows) = pipeline.rows() {
+                exporter.rows(rows).expect("/dev/null takes all");
+                rows.clear();
+            }
+        });
+        exporter.finish().expect("/dev/null takes all");
+    }
+}
+
+fn once(bytes: &[u8], told: Option<Shown>, mut each: impl FnMut(&mut Pipeline)) -> (Report, Shown) {
+    let mut pipeline = Pipeline::new(Settings {
+        facts: Facts {
+            cpus: vec![Cpu(0), Cpu(1)],
+            ..Facts::default()
+        },
+        target: Target::default(),
+        tolerance: Tolerance {
+            tick: Nanos(4_000_000),
+        },
+        max_threads: 10,
+        max_forks: 10,
+        intervals: false,
+        slower: Some(Nanos(1_000_000)),
+        replay: Replay {
+            census: told.is_none(),
+            told,
+            ..Replay::default()
+        },
+    });
+    let mut last = 0;
+    if let Ok(mut reader) = Reader::open(bytes) {
+        while reader
+            .next_block(|item| match item {
+                Item::Record(record) => pipeline.push(record),
+                Item::Advance(watermark) => {
+                    last = watermark;
+                    pipeline.advance(Timestamp(watermark));
+                }
+            })
+            .expect("a slice can be read")
+        {
+            each(&mut pipeline);
+        }
+    }
+    let report = pipeline.finish(Timestamp(last), &Outside::default());
+    each(&mut pipeline);
+    (report, pipeline.take_shown())
+}
+
+/// Any bytes as records, written and read again: nothing is changed on the way. What comes back is replayed.
+pub fn record(mut bytes: &[u8]) {
+    let mut writer = Writer::new(Vec::new(), b"{}").expect("memory takes all");
+    let mut pushed = Vec::new();
+    while let Some((&length, rest)) = bytes.split_first() {
+        // No item is longer than 255 bytes here, and those of 8 are advances as well as records.
+        let (item, rest) = rest.split_at(rest.len().min(usize::from(length)));
+        bytes = rest;
+        match <[u8; 8]>::try_from(item) {
+            Ok(watermark) => {
+                let watermark = u64::from_le_bytes(watermark);
+                writer.advance(watermark).expect("memory takes all");
+                pushed.push(Owned::Advance(watermark));
+            }
+            Err(_) => {
+                writer.record(item).expect("memory takes all");
+                pushed.push(Owned::Record(item.to_vec()));
+            }
+        }
+    }
+    let file = writer.finish(b"{}").expect("memory takes all");
+    let mut reader = Reader::open(file.as_slice()).expect("its header is whole");
+    let mut read = Vec::new();
+    let owned = |item: Item<'_>| match item {
+        Item::Record(bytes) => Owned::Record(bytes.to_vec()),
+        Item::Advance(watermark) => Owned::Advance(watermark),
+    };
+    while reader
+        .next_block(|item| read.push(owned(item)))
+        .expect("a slice can be read")
+    {}
+    assert!(!reader.is_cut());
+    assert!(read == pushed, "{read:?} and {pushed:?}");
+    replay(&file);
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Owned {
+    Record(Vec<u8>),
+    Advance(u64),
+}
