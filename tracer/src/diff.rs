@@ -12,6 +12,8 @@ mod slices;
 
 use std::cmp::Reverse;
 
+use rustc_hash::FxHashMap;
+
 pub use births::Births;
 pub use series::{CONFIDENCE, RESAMPLES};
 pub use slices::{Groups, Slices, Tally};
@@ -61,13 +63,13 @@ pub struct Creators {
     pub comm: Comm,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     Group(Group),
     Creators(Creators),
 }
 
-/// What is compared, in the order in which it is shown.
+/// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
     /// Nanoseconds a second, the first four.
@@ -85,6 +87,20 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Among the changes of a group; culprits share one.
+    fn place(self) -> u8 {
+        match self {
+            Metric::Wait => 0,
+            Metric::WaitedFor(_) => 1,
+            Metric::Run => 2,
+            Metric::Block => 3,
+            Metric::Voluntary => 4,
+            Metric::Involuntary => 5,
+            Metric::Births => 6,
+            Metric::Stall => 7,
+        }
+    }
+
     /// A smaller difference is not told, and smaller values are not compared.
     pub fn floor(self) -> f64 {
         match self {
@@ -111,6 +127,11 @@ pub struct Change {
 impl Change {
     pub fn difference(&self) -> f64 {
         self.after - self.before
+    }
+
+    /// Of the difference, whole: for an order.
+    fn size(&self) -> u64 {
+        self.difference().abs() as u64
     }
 
     /// `None`: there was none before.
@@ -163,7 +184,7 @@ pub struct Diff {
     pub groups: u64,
     /// Pairs of values that were compared.
     pub compared: u64,
-    /// Those of a subject together, subjects by what changed most in wait.
+    /// Those of a subject together, subjects by the largest change of a wait, or of what was waited for.
     pub changes: Vec<Change>,
     /// Most time first, both.
     pub new: Vec<Lone>,
@@ -191,7 +212,7 @@ pub fn diff(before: Recorded, after: Recorded) -> Diff {
         no_intervals: no_intervals(&before, &after),
         groups,
         compared: count,
-        changes: compared.changes(&before.groups, &after.groups),
+        changes: compared.changes(),
         new: lone(&after.groups, &before.groups),
         gone: lone(&before.groups, &after.groups),
         before: before.side,
@@ -284,7 +305,7 @@ impl Compared {
     }
 
     /// Those that are large, and more than chance.
-    fn changes(self, before: &Groups, after: &Groups) -> Vec<Change> {
+    fn changes(self) -> Vec<Change> {
         let probabilities: Vec<f64> = self
             .0
             .iter()
@@ -300,33 +321,18 @@ impl Compared {
             .into_iter()
             .filter(|(change, estimate)| is_large(change) && estimate.as_ref().is_none_or(certain));
         let mut changes: Vec<Change> = kept.map(|(change, _)| change).collect();
-        let moved = |subject: &Subject| match subject {
-            Subject::Group(group) => {
-                let wait = |groups: &Groups| {
-                    let sums = groups.get(group)?;
-                    sums.wait.series(groups.slices()).mean()
-                };
-                wait(after).unwrap_or(0.0) - wait(before).unwrap_or(0.0)
+        let mut waits: FxHashMap<Subject, u64> = FxHashMap::default();
+        for change in &changes {
+            if let Metric::Wait | Metric::WaitedFor(_) = change.metric {
+                let most = waits.entry(change.subject).or_default();
+                *most = change.size().max(*most);
             }
-            Subject::Creators(_) => 0.0,
-        };
-        // Whole nanoseconds: an order that is total.
-        let size = |value: f64| Reverse(value.abs() as u64);
+        }
         changes.sort_by_cached_key(|change| {
-            let by = match change.metric {
-                Metric::WaitedFor(_) => Metric::WaitedFor(Culprit {
-                    kind: ChargeKind::Thread,
-                    comm: None,
-                }),
-                metric => metric,
-            };
-            (
-                size(moved(&change.subject)),
-                change.subject,
-                by,
-                size(change.difference()),
-                change.metric,
-            )
+            let most = waits.get(&change.subject).copied();
+            let by_size = Reverse(change.size());
+            let place = change.metric.place();
+            (Reverse(most), change.subject, place, by_size, change.metric)
         });
         changes
     }
