@@ -409,6 +409,7 @@ fn a_short_recording_has_no_intervals_and_says_why() {
         why,
         "both are shorter than 400 ms: what chance did cannot be told"
     );
+    assert_eq!(found.caveats, [""; 0]);
     assert_eq!(diff(short(None), short(None)).changes, []);
 }
 

@@ -19,8 +19,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Births {
     pub by: FxHashMap<Creators, Cost>,
-    /// Each birth has been told apart: else only sums are known.
-    pub told_apart: bool,
+    /// There were too many to be told apart: only sums are known.
+    pub summed: bool,
     /// How long creators stood still.
     pub stalls: bool,
 }
@@ -41,14 +41,14 @@ struct Told {
 
 impl Births {
     pub fn of(births: &report::Births, slices: Slices) -> Births {
-        let told_apart = births.forks.len() as u64 == births.forks_total;
+        let summed = (births.forks.len() as u64) < births.forks_total;
         Births {
-            by: if told_apart {
-                one_by_one(&births.forks, slices)
+            by: if summed {
+                by_sums(&births.costs, slices)
             } else {
-                summed(&births.costs, slices)
+                one_by_one(&births.forks, slices)
             },
-            told_apart,
+            summed,
             stalls: births.syscalls,
         }
     }
@@ -80,7 +80,7 @@ fn one_by_one(forks: &[report::Fork], slices: Slices) -> FxHashMap<Creators, Cos
         .collect()
 }
 
-fn summed(costs: &[report::ForkCost], slices: Slices) -> FxHashMap<Creators, Cost> {
+fn by_sums(costs: &[report::ForkCost], slices: Slices) -> FxHashMap<Creators, Cost> {
     let mut sums: FxHashMap<Creators, (u64, u64, u64)> = FxHashMap::default();
     for cost in costs {
         let sum = sums.entry(creators(cost.kind, &cost.comm)).or_default();

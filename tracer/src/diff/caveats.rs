@@ -24,7 +24,7 @@ pub fn caveats(before: &Recorded, after: &Recorded) -> Vec<String> {
                 "{name} has more names than are told apart: some of them are (others)"
             ));
         }
-        if !recorded.births.told_apart {
+        if recorded.births.summed {
             found.push(format!(
                 "{name} has more births than are told apart: what they cost has no interval"
             ));

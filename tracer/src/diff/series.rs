@@ -9,8 +9,8 @@ use super::chance::{Random, interval_factor, tail};
 pub const CONFIDENCE: u32 = 95;
 /// The ends of the interval are the 50th of these from either side: known to a tenth of the interval's length.
 pub const RESAMPLES: usize = 2_000;
-/// Parts are drawn in blocks of neighbours, because a part resembles the next one. So many of them make a recording:
-/// fewer say little of chance, shorter ones do not cover how long a disturbance lasts.
+/// Parts are drawn in blocks of neighbours, because a part resembles the next one. At least so many of them make a
+/// recording: fewer say little of chance, shorter ones do not cover how long a disturbance lasts.
 const BLOCKS: usize = 20;
 /// A block of one part is none.
 pub const FEWEST: usize = 2 * BLOCKS;
@@ -53,7 +53,7 @@ impl Series {
         let slices = slices.into_iter().map(|(sum, weight)| Part { sum, weight });
         let parts: Vec<Part> = slices.collect();
         Series {
-            blocks: if parts.len() < FEWEST { 0 } else { BLOCKS },
+            blocks: blocks(parts.len()).unwrap_or(0),
             parts,
             beside,
         }
@@ -70,8 +70,7 @@ impl Series {
         Series {
             blocks: match parts.len() {
                 ..FEWEST_EVENTS => 0,
-                few @ ..FEWEST => few,
-                _ => BLOCKS,
+                some => blocks(some).unwrap_or(some),
             },
             parts,
             beside: 0.0,
@@ -120,6 +119,11 @@ impl Series {
     }
 }
 
+/// Those of one length that so many parts are divided into; `None`: there are too few parts.
+fn blocks(parts: usize) -> Option<usize> {
+    (parts >= FEWEST).then(|| parts / (parts / BLOCKS))
+}
+
 impl Part {
     fn add(&mut self, other: &Part) {
         self.sum += other.sum;
@@ -148,7 +152,7 @@ pub fn estimate(before: &Series, after: &Series) -> Option<Estimate> {
     let mut differences: Vec<f64> = drawn[0].iter().zip(&drawn[1]).map(|(b, a)| a - b).collect();
     let raw = variance(&differences).sqrt();
     differences.sort_unstable_by(f64::total_cmp);
-    // Few blocks say less of chance than they seem to.
+    // Few blocks say less of chance than they seem to: as wide as Student's t is, where a normal one was drawn.
     let wider = if raw > 0.0 {
         interval_factor(freedom) * error / raw
     } else {

@@ -41,6 +41,7 @@ fn intervals_hold_the_truth_as_often_as_they_say() {
         (200, 0.5, 920..=970),
         (200, 0.8, 880..=960),
         (40, 0.0, 930..=980),
+        (59, 0.0, 930..=975),
     ] {
         let held = coverage(|random| load(random, slices, like_before));
         assert!(

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::{Culprit, Group, names::normalised};
 use crate::{
     model::{Comm, Nanos, OffState},
+    report::ChargeKind,
     timeline::{Row, Rows, State, WaitRow},
 };
 
@@ -160,7 +161,10 @@ pub struct Groups {
     groups: FxHashMap<Group, Sums>,
     /// The group of each thread that is told of.
     members: FxHashMap<u32, Group>,
+    /// Pairs of a group and a culprit.
     causes: usize,
+    /// Some have no name of their own.
+    crowded: bool,
 }
 
 impl Groups {
@@ -170,6 +174,7 @@ impl Groups {
             groups: FxHashMap::default(),
             members: FxHashMap::default(),
             causes: 0,
+            crowded: false,
         }
     }
 
@@ -187,7 +192,7 @@ impl Groups {
 
     /// Names were too many to be kept apart.
     pub fn are_crowded(&self) -> bool {
-        self.groups.len() >= GROUPS || self.causes >= CAUSES
+        self.crowded
     }
 
     pub fn take(&mut self, rows: &Rows) {
@@ -244,28 +249,31 @@ impl Groups {
             groups,
             members,
             causes,
+            crowded,
             ..
         } = self;
-        let Some(sums) = members
-            .get(&wait.thread)
-            .and_then(|group| groups.get_mut(group))
-        else {
+        let group = members.get(&wait.thread);
+        let Some(sums) = group.and_then(|group| groups.get_mut(group)) else {
             return;
         };
         for piece in &rows.pieces[wait.pieces.clone()] {
             let charged = &piece.charged;
-            let comm = charged.who.map(|who| normalised(&who.comm));
+            let is_thread = matches!(charged.kind, ChargeKind::Thread | ChargeKind::KernelThread);
             let mut culprit = Culprit {
                 kind: charged.kind,
-                comm,
+                comm: charged
+                    .who
+                    .filter(|_| is_thread)
+                    .map(|who| normalised(&who.comm)),
             };
-            if !sums.waited_for.contains_key(&culprit) {
-                if *causes >= CAUSES {
-                    culprit.comm = comm.map(|_| Comm::from(OTHERS));
-                }
-                *causes += 1;
+            if *causes >= CAUSES && !sums.waited_for.contains_key(&culprit) {
+                culprit.comm = culprit.comm.map(|_| Comm::from(OTHERS));
+                *crowded = true;
             }
-            let tally = sums.waited_for.entry(culprit).or_default();
+            let tally = sums.waited_for.entry(culprit).or_insert_with(|| {
+                *causes += 1;
+                Tally::default()
+            });
             tally.spread(slices, piece.at_ns, charged.ns.0);
         }
     }
@@ -276,10 +284,11 @@ impl Groups {
     }
 
     /// The group that has room.
-    fn known(&self, group: Group) -> Group {
+    fn known(&mut self, group: Group) -> Group {
         if self.groups.len() < GROUPS || self.groups.contains_key(&group) {
             return group;
         }
+        self.crowded = true;
         let others = Comm::from(OTHERS);
         Group {
             process: others,
