@@ -42,7 +42,7 @@ pub struct Envelope<'a> {
 }
 
 /// No machine is up for so long (146 years): what says so is damaged, and sums of times would overflow.
-const LATEST: u64 = 1 << 62;
+pub const LATEST: Timestamp = Timestamp(1 << 62);
 
 /// `None` for bytes that are shorter than they say, or than a header, or of no time.
 #[inline]
@@ -53,7 +53,7 @@ pub fn envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let len = usize::from(header.get_u16_ne());
     let cpu = Cpu(header.get_u16_ne());
     let record = bytes.get(..len)?;
-    let sound = len >= size_of::<record::Header>() && at.0 < LATEST;
+    let sound = len >= size_of::<record::Header>() && at < LATEST;
     sound.then_some(Envelope { at, cpu, record })
 }
 
