@@ -9,7 +9,7 @@ mod json;
 mod ndjson;
 #[cfg(test)]
 mod sample;
-mod sentence;
+pub mod sentence;
 mod signals;
 mod syscalls;
 mod text;
