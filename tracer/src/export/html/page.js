@@ -3,11 +3,13 @@
 const read = id => JSON.parse(document.getElementById(id).textContent);
 const report = read("report"), data = read("lines");
 const $ = id => document.getElementById(id);
-const COLORS = ["#2f9e60", "#e0612c", "#8fa3b8", "#8a63d2", "#d1a300", "#888888"];
+const COLORS = ["#2f9e60", "#e0612c", "#8fa3b840", "#8a63d2", "#d1a300", "#888888"];
 const HUES = ["#e0612c", "#2f7fd1", "#d1a300", "#8a63d2", "#2f9e60", "#c2447f", "#4aa3a3", "#888888"];
+/** Characters that hide, reorder or break a line, as escapes. */
+const plain = text => String(text).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, c => `\\u{${c.codePointAt(0).toString(16)}}`);
 function el(tag, text, parent) {
   const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
+  if (text !== undefined) made.textContent = plain(text);
   if (parent) parent.append(made);
   return made;
 }
@@ -38,7 +40,7 @@ for (const thread of most) {
     const part = el("i", undefined, bar);
     part.style.flexGrow = w.ns;
     part.style.background = HUES[at % HUES.length];
-    part.title = `${w.comm ? `${w.comm}/${w.tid}` : w.kind}: ${time(w.ns)}`;
+    part.title = plain(`${w.comm ? `${w.comm}/${w.tid}` : w.kind}: ${time(w.ns)}`);
   });
   bar.setAttribute("role", "img");
   bar.setAttribute("aria-label", [...bar.children].map(part => part.title).join(", "));
@@ -84,7 +86,7 @@ data.states.forEach((name, state) => { el("i", undefined, $("legend")).className
 $("bin").textContent = `${data.bins} bins of ${time(data.bin_ns)}. A bin holds how long a thread was in each state, not when inside it; nothing is left out.`;
 const canvas = $("time"), ROW = 18, LEFT = 150, TOP = 4;
 let from = 0, to = data.duration_ns, lines = [];
-const label = line => line.tid ? `${line.name}/${line.tid}` : line.name;
+const label = line => plain(line.tid ? `${line.name}/${line.tid}` : line.name);
 function show() {
   const word = $("filter").value.toLowerCase();
   lines = [...data.cpus, ...data.threads.filter(l => `${label(l)} ${l.pid}`.toLowerCase().includes(word))];
