@@ -11,12 +11,16 @@ use serde::Serialize;
 use super::{Known, Writer};
 use crate::model::OffState;
 use crate::output::{self, Style, escape, sentence};
+use crate::report::{Report, Spike};
 use crate::timeline::{Row, Rows, SpanRow, State};
 
 /// A line of all bins in all states takes 96 KiB.
 const BINS: u64 = 2048;
 /// Threads with a line of their own, those that waited longest; all others share one.
 const LINES: usize = 200;
+/// The longest spikes, and whom a thread waited for most: more would not be read.
+const SPIKES: usize = 200;
+const CULPRITS: usize = 10;
 const STATES: [&str; 6] = ["run", "wait", "sleep", "block", "stopped", "unknown"];
 
 const HEAD: &str = include_str!("html/head.html");
@@ -187,10 +191,9 @@ impl Writer for Html<'_> {
         write!(out, "{HEAD}<style>{STYLE}</style>{BODY}")?;
         let mut report = Vec::new();
         let style = Style::for_terminal(None, false, true);
-        let Known {
-            host, report: what, ..
-        } = self.known;
-        output::report(output::Format::Ndjson, host, what, &style, &mut report)?;
+        let shown = short(self.known.report);
+        let host = self.known.host;
+        output::report(output::Format::Ndjson, host, &shown, &style, &mut report)?;
         block("report", &String::from_utf8_lossy(&report), out)
     }
 
@@ -223,7 +226,7 @@ impl Writer for Html<'_> {
         }
         let mut cpus: Vec<_> = self.cpus.iter().collect();
         cpus.sort_by_key(|(cpu, _)| **cpu);
-        let spikes = self.known.report.spikes.iter();
+        let spikes = longest(self.known.report);
         let lines = Lines {
             states: STATES,
             bins: BINS,
@@ -236,14 +239,37 @@ impl Writer for Html<'_> {
                 .filter(|line| line.threads > 0)
                 .map(Line::shown)
                 .collect(),
-            spikes: spikes
-                .flat_map(|spikes| &spikes.spikes)
-                .map(sentence::spike)
-                .collect(),
+            spikes: spikes.iter().map(sentence::spike).collect(),
         };
         block("lines", &serde_json::to_string(&lines)?, out)?;
         write!(out, "<script>{SCRIPT}</script></body></html>\n")
     }
+}
+
+/// The report as far as somebody reads it: lists without an end would make a page of 100 MiB.
+fn short(report: &Report) -> Report {
+    let mut short = report.clone();
+    let threads = short
+        .processes
+        .iter_mut()
+        .flat_map(|process| &mut process.threads);
+    threads.for_each(|thread| thread.waited_for.truncate(CULPRITS));
+    let longest = longest(report);
+    if let Some(spikes) = &mut short.spikes {
+        spikes.spikes = longest;
+        for spike in &mut spikes.spikes {
+            spike.waited_for.truncate(CULPRITS);
+        }
+    }
+    short
+}
+
+/// The longest spikes, longest first.
+fn longest(report: &Report) -> Vec<Spike> {
+    let spikes = report.spikes.iter().flat_map(|spikes| &spikes.spikes);
+    let mut spikes: Vec<&Spike> = spikes.collect();
+    spikes.sort_by_key(|spike| std::cmp::Reverse(spike.latency));
+    spikes.into_iter().take(SPIKES).cloned().collect()
 }
 
 /// Data that the page reads; nothing in it ends the block or begins another one.
