@@ -118,6 +118,10 @@ pub struct RunOptions {
     #[arg(skip)]
     pub silent: bool,
 
+    /// Keep the recording in memory.
+    #[arg(skip)]
+    pub flight: Option<FlightOptions>,
+
     /// Tell on standard error what is loaded, attached and detached, and rare messages of the kernel programs
     #[arg(short, long)]
     pub verbose: bool,
@@ -127,9 +131,23 @@ pub struct RunOptions {
     pub target: TargetOptions,
 }
 
+/// A recording of which only the newest part is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct FlightOptions {
+    /// In bytes.
+    pub max_size: u64,
+    /// What is kept is written when there was a spike, and so much before it.
+    pub keep: Option<Duration>,
+}
+
+/// Without `--max-size`, of what is kept in memory.
+const FLIGHT_SIZE: u64 = 64 << 20;
+const KEEP: Duration = Duration::from_secs(10);
+
 /// Trace the scheduler into a file, for `tracer report` and whatever is asked later.
 ///
-/// Ends as `tracer run` does. A recording that was cut off can be read up to where it was written last.
+/// Ends as `tracer run` does. A recording that was cut off can be read up to where it was written last; one
+/// with --max-size or --on-spike is in memory until it is written.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Durations: 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h). Sizes: 64KiB, 64MiB (B, KiB, MiB, GiB)."
@@ -138,6 +156,18 @@ pub struct RecordOptions {
     /// Write the recording here, readable for its owner alone
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+
+    /// Keep the newest part only, in memory, and write it at the end [default with --on-spike: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::flight)]
+    pub max_size: Option<u64>,
+
+    /// Write what is kept in memory whenever a wake-up or preemption kept a thread from its CPU this long or longer, one second later: to FILE, then FILE.1, FILE.2 and so on
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub on_spike: Option<Duration>,
+
+    /// Keep this much before a spike, as far as --max-size allows [default: 10s]
+    #[arg(long, value_name = "D", value_parser = values::duration, requires = "on_spike")]
+    pub keep: Option<Duration>,
 
     /// Stop after this time [default: until the target is gone, for --pid, --tid and COMMAND, or a signal arrives]
     #[arg(long, value_name = "D", value_parser = values::duration)]
@@ -170,7 +200,7 @@ impl RecordOptions {
         RunOptions {
             duration: self.duration,
             interval: None,
-            slower: None,
+            slower: self.on_spike,
             forks: self.forks,
             buffer: self.buffer,
             max_threads: MAX_THREADS,
@@ -183,6 +213,10 @@ impl RecordOptions {
             output: None,
             record: Some(self.output),
             silent: true,
+            flight: (self.max_size.is_some() || self.on_spike.is_some()).then(|| FlightOptions {
+                max_size: self.max_size.unwrap_or(FLIGHT_SIZE),
+                keep: self.on_spike.map(|_| self.keep.unwrap_or(KEEP)),
+            }),
             verbose: self.verbose,
             target: self.target,
         }

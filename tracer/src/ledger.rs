@@ -82,9 +82,9 @@ impl Ledger {
         self.window.from = at;
     }
 
-    /// The window ends at `at`; what ends later is cut.
-    pub fn end(&mut self, at: Timestamp) {
-        self.window.to = at;
+    /// The window ends at `at`, before the stream does or with it; what ends later is cut.
+    pub fn end(&mut self, at: Timestamp, early: bool) {
+        (self.window.to, self.window.early) = (at, early);
     }
 
     pub fn window(&self) -> Window {
@@ -291,7 +291,7 @@ impl Ledger {
     fn note(&mut self, slot: Slot, at: Timestamp, mark: &Mark) {
         let inside = self.window.contains(at);
         let begun = self.window.has_begun();
-        let end = self.window.to;
+        let window = self.window;
         let audits = self.audits;
         let row = self.row_mut(slot);
         match *mark {
@@ -317,8 +317,7 @@ impl Ledger {
                 if let Some(audit) = &mut row.audit {
                     audit.switch_out(at, voluntary, involuntary);
                 }
-                // Of a window that ends before the stream does nobody knows.
-                if at <= end {
+                if window.has_end_of_stream(at) {
                     row.totals.voluntary += voluntary;
                     row.totals.involuntary += involuntary;
                 }
@@ -344,7 +343,7 @@ impl Ledger {
             } => {
                 // A thread that ended after the window was alive in it: the snapshot stands.
                 if let Some(audit) = &mut row.audit
-                    && (source == CheckSource::Snapshot || at < end)
+                    && (source == CheckSource::Snapshot || at < window.to)
                 {
                     audit.check(at, counters, running_since, lag, source);
                 }
@@ -382,10 +381,7 @@ impl SpanSink for Ledger {
         let Some((length, whole)) = self.window.visible(from, to, open) else {
             return;
         };
-        let Window {
-            from: first,
-            to: last,
-        } = self.window;
+        let (first, last) = (self.window.from, self.window.to);
         let ended = self.window.contains(to) && !open;
         let slept = waited.slept.and_then(|slept| {
             let (length, _) = self.window.visible(slept.from, from, false)?;

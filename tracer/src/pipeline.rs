@@ -156,6 +156,7 @@ impl Pipeline {
         });
         self.apply_all(&mut batch);
         (self.reorder, self.batch) = (reorder, batch);
+        self.engine.advance(watermark);
         if self.engine.is_crowded() {
             let Pipeline {
                 engine,
@@ -230,7 +231,7 @@ impl Pipeline {
     pub fn interval_report(&mut self, at: Timestamp, outside: &Outside) -> Option<Report> {
         let interval = self.interval.as_mut()?;
         let began = self.began?;
-        interval.end(at);
+        interval.end(at, false);
         self.engine.open_spans(at, interval);
         let mut next = Ledger::new(&self.settings.facts, false);
         next.go_on_from(interval);
@@ -274,14 +275,16 @@ impl Pipeline {
 
     /// The window ends: what closes after this is cut here.
     fn close(&mut self, end: Timestamp) {
+        let early = self.limit < end;
         let end = end.min(self.limit);
-        self.window.end(end);
+        self.window.end(end, early);
         self.births.end(end);
         if let Some(spikes) = &mut self.spikes {
             spikes.end(end);
         }
         if let Some(timeline) = &mut self.timeline {
             timeline.collector.window.to = end;
+            timeline.collector.window.early = early;
         }
     }
 
@@ -305,8 +308,10 @@ impl Pipeline {
         if let Some(timeline) = &mut self.timeline {
             timeline.collector.window.from = begins;
         }
-        // It may be known before a record tells.
-        self.close(self.limit);
+        // Known before a record tells.
+        if to.is_some() {
+            self.close(Timestamp(u64::MAX));
+        }
     }
 
     /// Puts names to what was told, while the names are known.

@@ -3,15 +3,18 @@
 //! In: spans and marks, as the ledger has them. Out: rows, cut at the window as the ledger cuts, with the names
 //! of that moment; what they add up to is what the ledger has. Must not know: formats, who reads the rows.
 
+mod rows;
+
 use std::ops::Range;
+
+pub use rows::{Done, Met, PieceRow, Row, Rows, SpanRow, State, SwitchRow, WaitRow, Waker};
 
 use crate::{
     audit::share,
     engine::{Engine, tasks::Identity},
     model::{
-        Comm, Cpu, CpuSwitches, Doing, Mark, Nanos, NextKind, OffState, Piece, Slept, Slot, Span,
-        SpanSink, Switch, SwitchCount, Syscall, Timestamp, WaitCause, Waited, WakerKind, Who,
-        Woken,
+        Cpu, CpuSwitches, Doing, Mark, Nanos, OffState, Piece, Slept, Slot, Span, SpanSink, Switch,
+        SwitchCount, Timestamp, WaitCause, Waited, Woken,
     },
     report::{ChargeKind, Thread, WaitedFor},
     summary::{Namer, offset},
@@ -34,132 +37,6 @@ impl Shown {
     pub fn contains(&self, serial: u32) -> bool {
         let word = self.0.get(serial as usize / 64);
         word.is_some_and(|word| word >> (serial % 64) & 1 == 1)
-    }
-}
-
-/// A thread is `thread`: a number that no other one has in this stream. Times `at_ns` count from the window's
-/// start; `None` is a row without a place in time: only the kernel's counters tell of it.
-#[derive(Clone, Debug)]
-pub enum Row {
-    /// Who a thread is, before its first row and when that changes.
-    Met(Met),
-    Span(SpanRow),
-    Wait(WaitRow),
-    Switch(SwitchRow),
-    /// Nothing follows of this thread.
-    Done(Box<Done>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Met {
-    pub thread: u32,
-    pub pid: u32,
-    pub tid: u32,
-    pub comm: Comm,
-    /// The leader's.
-    pub process_comm: Comm,
-    pub kernel_thread: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    Run,
-    Wait,
-    Off(OffState),
-    Unknown,
-}
-
-/// A thread in one state. Those of a thread follow each other without a gap, in order of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanRow {
-    pub thread: u32,
-    pub at_ns: Option<i64>,
-    /// Negative only without a place in time: unknown time of which more is known.
-    pub ns: i64,
-    pub state: State,
-    /// Of [`State::Run`], where; of [`State::Wait`], where it ended.
-    pub cpu: Option<Cpu>,
-    /// Cut by no edge of the window.
-    pub whole: bool,
-    /// Of [`State::Off`].
-    pub syscall: Option<Syscall>,
-    pub iowait: bool,
-    /// Of [`State::Run`]: the parts that the hypervisor and interrupts took.
-    pub steal: Option<Nanos>,
-    pub irq: Nanos,
-    pub softirq: Nanos,
-}
-
-/// A wait, after its span.
-#[derive(Clone, Debug)]
-pub struct WaitRow {
-    pub thread: u32,
-    pub at_ns: Option<i64>,
-    pub ns: Nanos,
-    pub cpu: Cpu,
-    pub cause: WaitCause,
-    /// It ended inside the window.
-    pub finished: bool,
-    pub woken: Option<Waker>,
-    pub slept: Option<Slept>,
-    pub resched: Option<Nanos>,
-    /// Of [`Rows::pieces`]: they follow each other, and add up to `ns`.
-    pub pieces: Range<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waker {
-    pub kind: WakerKind,
-    pub itself: bool,
-    pub who: Option<Who>,
-    pub syscall: Option<Syscall>,
-    pub cross_cpu: bool,
-    /// From its decision to the run queue.
-    pub wake: Nanos,
-}
-
-/// A part of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PieceRow {
-    pub at_ns: Option<i64>,
-    pub charged: WaitedFor,
-}
-
-/// A switch-out of a thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SwitchRow {
-    pub thread: u32,
-    pub at_ns: Option<i64>,
-    pub cpu: Option<Cpu>,
-    /// Their sum is more than 1 when records of switches before this one were lost.
-    pub voluntary: u64,
-    pub involuntary: u64,
-    pub yielded: bool,
-    /// What it gave way to.
-    pub kind: Option<NextKind>,
-    pub address_space_change: bool,
-    pub next_tid: Option<u32>,
-}
-
-/// A thread as the report has it.
-#[derive(Clone, Debug)]
-pub struct Done {
-    pub met: Met,
-    pub ppid: u32,
-    pub cgroup_id: Option<u64>,
-    pub row: Thread,
-}
-
-#[derive(Debug, Default)]
-pub struct Rows {
-    pub rows: Vec<Row>,
-    pub pieces: Vec<PieceRow>,
-}
-
-impl Rows {
-    pub fn clear(&mut self) {
-        self.rows.clear();
-        self.pieces.clear();
     }
 }
 
@@ -257,11 +134,10 @@ impl SpanSink for Collector {
                 (row.yielded, row.kind) = (yielded, Some(kind));
                 row.address_space_change = address_space_change;
             }
-            // It is told where the stream ends.
             Mark::LostAtEnd {
                 voluntary,
                 involuntary,
-            } if at <= self.window.to => {
+            } if self.window.has_end_of_stream(at) => {
                 (row.voluntary, row.involuntary) = (voluntary, involuntary)
             }
             _ => return,
@@ -274,14 +150,15 @@ impl SpanSink for Collector {
 
     /// Told right after what it is for the thread that left.
     fn switch(&mut self, cpu: Cpu, at: Timestamp, switch: &Switch, _: SwitchCount) {
-        if switch.prev.tid != 0
-            && self.window.contains(at)
-            && let Some(Raw::Left(_, row)) = self
-                .raw
-                .iter_mut()
-                .rev()
-                .find(|raw| matches!(raw, Raw::Left(..)))
-        {
+        if switch.prev.tid == 0 || !self.window.contains(at) {
+            return;
+        }
+        let at_ns = Some(offset(at, self.window.from));
+        let left = self.raw.iter_mut().rev().find_map(|raw| match raw {
+            Raw::Left(_, row) => Some(row).filter(|row| row.at_ns == at_ns),
+            _ => None,
+        });
+        if let Some(row) = left {
             (row.cpu, row.next_tid) = (Some(cpu), Some(switch.next.tid));
         }
     }
@@ -507,6 +384,7 @@ impl Timeline {
             woken: waited.woken.map(|woken| Waker {
                 kind: woken.kind,
                 itself: woken.itself,
+                id: woken.who,
                 who: woken.who.and_then(|who| engine.name(who)).copied(),
                 syscall: woken.syscall,
                 cross_cpu: woken.cross_cpu,
@@ -523,6 +401,8 @@ fn met(who: &Identity, engine: &Engine) -> Met {
     let process = engine.tasks().process(who.process);
     Met {
         thread: who.serial,
+        process: process.serial(who.process),
+        id: who.name,
         pid: process.pid,
         tid: who.tid,
         comm: who.comm,
@@ -530,3 +410,7 @@ fn met(who: &Identity, engine: &Engine) -> Met {
         kernel_thread: process.kernel_thread,
     }
 }
+
+#[cfg(test)]
+#[path = "timeline_tests.rs"]
+mod tests;

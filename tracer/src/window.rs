@@ -9,6 +9,8 @@ pub struct Window {
     /// The end of time: it has not begun.
     pub from: Timestamp,
     pub to: Timestamp,
+    /// It ends before the stream does.
+    pub early: bool,
 }
 
 impl Default for Window {
@@ -17,6 +19,7 @@ impl Default for Window {
         Window {
             from: Timestamp(u64::MAX),
             to: Timestamp(u64::MAX),
+            early: false,
         }
     }
 }
@@ -29,6 +32,11 @@ impl Window {
     #[inline]
     pub fn contains(&self, at: Timestamp) -> bool {
         at >= self.from && at < self.to
+    }
+
+    /// Whether what is known from the stream's end lies inside; told at `at`, maybe long after.
+    pub fn has_end_of_stream(&self, at: Timestamp) -> bool {
+        at <= self.to || !self.early
     }
 
     /// The part of a stretch that lies inside. It ends before it begins where there is none.

@@ -6,11 +6,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use support::check::{check_report, list};
-use support::machine::background_workload;
-use support::{Outcome, Running, binary, tracer};
+use support::machine::{allowed_cpus, background_workload, until};
+use support::pipe::Pipe;
+use support::planted::{Planted, cpu};
+use support::{Outcome, Running, binary, na, tracer};
 
 fn read(path: &Path) -> Value {
     let text = fs::read(path).expect("read a report");
@@ -133,6 +137,82 @@ fn a_recording_is_its_owners_and_passes_the_status_of_its_command() {
     assert_eq!(report["quality"]["verdict"], "valid");
 }
 
+/// What all processes did, one number for each kind.
+fn sums(report: &Value) -> Vec<u64> {
+    let keys = [
+        "lifetime_ns",
+        "run_ns",
+        "wait_ns",
+        "sleep_ns",
+        "block_ns",
+        "migrations",
+    ];
+    let switches = ["voluntary", "involuntary"];
+    let processes = list(report, "processes");
+    let of = |pointer: String| {
+        let all = processes.iter();
+        all.filter_map(|process| process.pointer(&pointer)?.as_u64())
+            .sum()
+    };
+    let totals = keys.iter().map(|key| format!("/totals/{key}"));
+    let switches = switches.iter().map(|key| format!("/totals/switches/{key}"));
+    totals.chain(switches).map(of).collect()
+}
+
+#[test]
+fn parts_of_the_time_add_up_to_all_of_it() {
+    let load = background_workload(&["demo", "--duration", "1500ms"]);
+    let (dir, outcome) = record(&["--duration", "1s"]);
+    outcome.expect_code(0);
+    drop(load);
+    let name = dir.path().join("recording").display().to_string();
+    let ask = |part: &[&str]| {
+        let mut args = vec!["report", &name, "--format", "json", "--slower", "1ms"];
+        args.extend(part);
+        let outcome = tracer(args);
+        outcome.expect_code(0);
+        outcome.json()
+    };
+    let whole = ask(&[]);
+    let parts = [
+        ask(&["--to", "300ms"]),
+        ask(&["--from", "300ms", "--to", "700ms"]),
+        ask(&["--from", "700ms"]),
+    ];
+    for (part, begins) in parts.iter().zip([0, 300_000_000, 700_000_000]) {
+        let start = |report: &Value| report["window"]["start_monotonic_ns"].as_u64();
+        assert_eq!(start(part), start(&whole).map(|start| start + begins));
+        assert_eq!(part["quality"]["verdict"], "valid", "{:#}", part["quality"]);
+        assert!(part["cost"].is_null(), "of all of it only");
+    }
+    let lengths = parts
+        .each_ref()
+        .map(|part| part["window"]["duration_ns"].as_u64());
+    assert_eq!(lengths[..2], [Some(300_000_000), Some(400_000_000)]);
+    let mut added = vec![0; 8];
+    for part in &parts {
+        for (sum, one) in added.iter_mut().zip(sums(part)) {
+            *sum += one;
+        }
+    }
+    assert_eq!(added, sums(&whole));
+    assert!(added.iter().all(|sum| *sum > 0), "{added:?}");
+
+    for (args, code, says) in [
+        (["--from", "2s"], 1, "it ends before --from"),
+        (
+            ["--from=20ms", "--to=10ms"],
+            2,
+            "nothing lies before --from",
+        ),
+    ] {
+        let outcome = tracer([["report", name.as_str()], args].concat());
+        outcome.expect_code(code);
+        let told = outcome.stderr();
+        assert!(told.starts_with("error: ") && told.contains(says), "{told}");
+    }
+}
+
 #[test]
 fn a_part_of_a_recording_is_asked_for_later() {
     let load = background_workload(&["sleepers", "--count", "40", "--duration", "3s"]);
@@ -153,6 +233,130 @@ fn a_part_of_a_recording_is_asked_for_later() {
         "{}",
         outcome.stderr()
     );
+}
+
+#[test]
+fn the_newest_records_are_kept() {
+    // More than a megabyte, in a few seconds.
+    let mut pipe = Pipe::held(allowed_cpus().pop().expect("a CPU"));
+    pipe.open();
+    let dir = tempfile::tempdir().expect("a directory");
+    let recording = dir.path().join("recording");
+    let mut command = binary();
+    command
+        .args(["record", "--max-size", "1MiB", "-o"])
+        .arg(&recording);
+    let tracer = Running::start(&mut command);
+    pipe.goes_on_for(1_000_000);
+    tracer.signal(Signal::INT);
+    let outcome = tracer.finish();
+    drop(pipe);
+    outcome.expect_code(0);
+    let told = outcome.stderr();
+    assert!(told.contains("wrote the newest records"), "{told}");
+    let size = fs::metadata(&recording).expect("a recording").len();
+    assert!(size < 1_200_000, "{size} bytes");
+    let name = recording.display().to_string();
+    let report = tracer_report(&name);
+    assert_eq!(
+        report["quality"]["verdict"], "valid",
+        "{:#}",
+        report["quality"]
+    );
+    assert_eq!(report["window"]["end_reason"], "signal");
+    let received = report["quality"]["received_switches"]
+        .as_u64()
+        .expect("a number");
+    assert!((50_000..900_000).contains(&received), "{received}");
+}
+
+/// What a recording says, which must hold what the contract promises.
+#[track_caller]
+fn tracer_report(name: &str) -> Value {
+    let outcome = tracer(["report", name, "--slower", "30ms", "--format", "json"]);
+    outcome.expect_code(0);
+    let report = outcome.json();
+    check_report(&report);
+    report
+}
+
+#[test]
+fn what_was_before_a_spike_is_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let recording = dir.path().join("recording");
+    let mut victim = Planted::pinned(cpu(), &["burns", "--duration", "20s"]);
+    victim.begin();
+    let mut command = binary();
+    command.args(["record", "--on-spike", "30ms", "--keep", "500ms", "--pid"]);
+    command.arg(victim.pid_text()).arg("-o").arg(&recording);
+    let tracer = Running::start(&mut command);
+    // More than is kept before a spike.
+    std::thread::sleep(Duration::from_millis(1_500));
+    for path in [&recording, &dir.path().join("recording.1")] {
+        let pulse = ["pulses", "--count", "1", "--duration", "60ms"];
+        let mut neighbour = Planted::pinned(cpu(), &pulse);
+        if !neighbour.policy("--fifo", 50) {
+            let why = "no thread may be a real-time one";
+            return na("what_was_before_a_spike_is_written", why);
+        }
+        neighbour.open();
+        neighbour.ends();
+        let name = path.display().to_string();
+        until("the recording is written", || tracer_has_written(&name));
+        let report = tracer_report(&name);
+        let quality = &report["quality"];
+        assert_eq!(quality["verdict"], "valid", "{quality:#}");
+        let length = report["window"]["duration_ns"].as_u64();
+        // What is kept before, a second after, and up to a quarter more of each.
+        assert!(
+            length > Some(1_400_000_000) && length < Some(4_000_000_000),
+            "{length:?}"
+        );
+        let spikes = list(&report, "spikes");
+        assert_eq!(spikes.len(), 1, "{spikes:#?}");
+        assert_eq!(spikes[0]["pid"], victim.pid());
+        assert_eq!(
+            spikes[0]["waited_for"][0]["policy"], "SCHED_FIFO",
+            "{}",
+            spikes[0]
+        );
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    tracer.signal(Signal::INT);
+    let outcome = tracer.finish();
+    outcome.expect_code(0);
+    assert!(
+        outcome.stderr().contains("no spike since"),
+        "{}",
+        outcome.stderr()
+    );
+    let files = fs::read_dir(dir.path()).expect("a directory").count();
+    assert_eq!(files, 2);
+}
+
+fn tracer_has_written(name: &str) -> bool {
+    // A file that is being written is cut off.
+    let outcome = tracer(["report", name, "--format", "json"]);
+    outcome.status.success() && outcome.stderr().is_empty()
+}
+
+#[test]
+fn without_a_spike_nothing_is_left_behind() {
+    let sleeper = background_workload(&["sleepers", "--count", "2", "--duration", "5s"]);
+    let pid = sleeper.id().to_string();
+    let options = ["--on-spike", "1m", "--pid", &pid, "--duration", "500ms"];
+    let (dir, outcome) = record(&options);
+    outcome.expect_code(0);
+    assert!(
+        outcome.stderr().contains("nothing is written"),
+        "{}",
+        outcome.stderr()
+    );
+    assert!(!dir.path().join("recording").exists());
+    for (option, value) in [("--max-size", "1KiB"), ("--keep", "1s")] {
+        let (_, outcome) = record(&[option, value]);
+        outcome.expect_code(2);
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 ];
 /// From a page to what the kernel's ring buffer and our own limits allow.
 const BUFFER: RangeInclusive<u64> = 4 << 10..=1 << 30;
+const FLIGHT: RangeInclusive<u64> = 1 << 20..=64 << 30;
 
 /// The kernel's largest possible pid (`PID_MAX_LIMIT` on 64-bit machines).
 const LARGEST_PID: u32 = 4 << 20;
@@ -66,13 +67,22 @@ pub fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub fn buffer(text: &str) -> Result<u64, String> {
+    size(text, BUFFER, "expected 4KiB to 1GiB")
+}
+
+/// Of a recording that is kept in memory.
+pub fn flight(text: &str) -> Result<u64, String> {
+    size(text, FLIGHT, "expected 1MiB to 64GiB")
+}
+
+fn size(text: &str, accepted: RangeInclusive<u64>, else_say: &str) -> Result<u64, String> {
     let bytes = scaled(text, SIZE_UNITS).ok_or(
         "expected a whole number of bytes, or with a unit, such as 64KiB, 64MiB (B, KiB, MiB, GiB)",
     )?;
-    if BUFFER.contains(&bytes) {
+    if accepted.contains(&bytes) {
         Ok(bytes)
     } else {
-        Err("expected 4KiB to 1GiB".to_owned())
+        Err(else_say.to_owned())
     }
 }
 

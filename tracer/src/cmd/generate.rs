@@ -60,6 +60,7 @@ mod tests {
             names,
             [
                 "tracer-doctor.1",
+                "tracer-export.1",
                 "tracer-record.1",
                 "tracer-report.1",
                 "tracer-run.1",

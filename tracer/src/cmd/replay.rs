@@ -123,7 +123,7 @@ impl Question {
             }
         };
         if part.from > Nanos::ZERO && report.window.duration == Nanos::ZERO {
-            bail!("{}: the recording ends before --from", failed());
+            bail!("report from {name}: it ends before --from");
         }
         each(&mut pipeline)?;
         report.window.started = Some(head.clocks.wall(report.window.start));

@@ -4,13 +4,19 @@ use std::process::ExitCode;
 
 use crate::{
     cli::ReportOptions,
-    cmd::{replay::Question, style_of, verdict_of},
+    cmd::{Failure, replay::Question, style_of, verdict_of},
     model::Nanos,
     output::{self, file::Output},
     pipeline::{Part, Replay},
 };
 
 pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
+    if let (Some(from), Some(to)) = (options.from, options.to)
+        && from >= to
+    {
+        let why = "--to: nothing lies before --from".to_owned();
+        return Err(Failure::Usage(why).into());
+    }
     let mut output = Output::open(options.output.as_deref())?;
     let nanos = |duration: std::time::Duration| Nanos(duration.as_nanos() as u64);
     let question = Question {

@@ -22,7 +22,7 @@ use crate::{
             signals::{Signals, pass_on},
             target::Resolved,
         },
-        tape::{Clocks, Head, OutsideDocument, Tail, TargetDocument, memory_of},
+        tape::{Clocks, OutsideDocument, Tail, memory_of},
         verdict_of,
     },
     command::{Running, Waiting},
@@ -43,6 +43,7 @@ use crate::{
 };
 
 mod feed;
+mod flight;
 mod meter;
 mod pace;
 mod recorder;
@@ -192,23 +193,10 @@ async fn observe(
         ));
     }
 
-    let recorder = match &options.record {
-        Some(path) => Some(Recorder::create(
-            path,
-            &Head {
-                tracer_version: env!("CARGO_PKG_VERSION").to_owned(),
-                clocks,
-                host: host.clone(),
-                tick: settings.tolerance.tick.0,
-                facts: settings.facts.clone(),
-                target: TargetDocument::of(&settings.target),
-                cgroups: target.cgroups.clone().into_iter().collect(),
-            },
-        )?),
-        None => None,
-    };
+    let recorder = Recorder::asked(options, clocks, &host, &settings, &target.cgroups)?;
+    let evaluates = !options.silent || can_end || options.slower.is_some();
     let mut feed = Feed {
-        pipeline: (!options.silent || can_end).then(|| Pipeline::new(settings)),
+        pipeline: evaluates.then(|| Pipeline::new(settings)),
         recorder,
     };
     // What the rings took since the probes are on must not be what the window's first records miss.
@@ -281,7 +269,12 @@ async fn observe(
                 intervals.next = began_plus(intervals.next, intervals.every);
             }
             feed.advance(certain);
-            show_spikes(&mut feed, &mut output, options, &style)?;
+            let spikes = show_spikes(&mut feed, &mut output, options, &style)?;
+            let cost =
+                |session: &Session, at| Ok(meter.cost(session, at).map_err(Failure::from)?);
+            if let Some(recorded) = flight::visit(&mut session, &mut feed, spikes > 0, cost)? {
+                tell(&recorded.to_string());
+            }
         }
         if can_end
             && certain_after(drained_from, began)
@@ -359,6 +352,8 @@ async fn observe(
                 counted.lost()
             ));
         }
+        let kept = feed.memory().map_or(0, |memory| memory.lost_before());
+        let lost_before = lost_before.max(kept);
         let outside = Outside {
             end_reason: Some(end_reason),
             lost_records: Some(counted.lost() - lost_before.min(counted.lost())),
@@ -397,7 +392,10 @@ async fn observe(
                 cgroups: cgroups.into_iter().collect(),
                 memory: report.as_ref().map(memory_of).unwrap_or_default(),
             })?;
-            tell(&recorded.to_string());
+            tell(&recorded.map_or_else(
+                || "no spike since: nothing is written".to_owned(),
+                |it| it.to_string(),
+            ));
         }
         let seen = match &report {
             Some(report) if !options.silent => write(output, options, &host, report, &style)?,
@@ -447,18 +445,19 @@ fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
     drained_from.before(REORDER_WINDOW) > began
 }
 
-/// Those that ended since the last time.
+/// Those that ended since the last time; how many.
 fn show_spikes(
     feed: &mut Feed,
     output: &mut Output,
     options: &RunOptions,
     style: &Style,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let pipeline = feed.pipeline.as_mut();
-    for spike in pipeline.map(Pipeline::take_spikes).unwrap_or_default() {
-        output.render(|out| output::spike(options.format, &spike, style, out))?;
+    let spikes = pipeline.map(Pipeline::take_spikes).unwrap_or_default();
+    for spike in &spikes {
+        output.render(|out| output::spike(options.format, spike, style, out))?;
     }
-    Ok(())
+    Ok(spikes.len())
 }
 
 /// Answers whether somebody still reads.

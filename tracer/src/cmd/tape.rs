@@ -201,6 +201,7 @@ enum Reason {
     Signal,
     TargetExit,
     MaxOverhead,
+    RecordingEnd,
     Error,
 }
 
@@ -212,7 +213,8 @@ impl OutsideDocument {
                 EndReason::Signal => Reason::Signal,
                 EndReason::TargetExit => Reason::TargetExit,
                 EndReason::MaxOverhead => Reason::MaxOverhead,
-                EndReason::RecordingEnd | EndReason::Error => Reason::Error,
+                EndReason::RecordingEnd => Reason::RecordingEnd,
+                EndReason::Error => Reason::Error,
             }),
             lost_records: outside.lost_records,
             unaccounted: outside.unaccounted,
@@ -227,6 +229,7 @@ impl OutsideDocument {
                 Reason::Signal => EndReason::Signal,
                 Reason::TargetExit => EndReason::TargetExit,
                 Reason::MaxOverhead => EndReason::MaxOverhead,
+                Reason::RecordingEnd => EndReason::RecordingEnd,
                 Reason::Error => EndReason::Error,
             }),
             lost_records: self.lost_records,

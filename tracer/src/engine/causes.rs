@@ -49,7 +49,7 @@ impl Engine {
             // What is kept of others may be told before their names are.
             Some(tid) => Charge::Who(self.tasks.names.numbered(tid)),
         };
-        self.history.left(cpu, at, end, next);
+        self.history.others_left(cpu, at, end, next);
     }
 
     pub(super) fn met(&mut self, who: &Who) -> Charge {
@@ -78,6 +78,9 @@ impl Engine {
                 at: story.to,
                 cpu,
             });
+        }
+        for &(moved, on) in self.threads[slot].moves() {
+            self.history.catch_up_beyond(on, moved.min(story.to));
         }
         let mut pieces = std::mem::take(&mut self.pieces);
         self.explain(slot, cpu, &story, &mut pieces, sink);

@@ -19,6 +19,9 @@ const ALL: usize = 1 << 13;
 const LEAST: usize = 1 << 9;
 const MOST: usize = 1 << 12;
 
+/// What is told late mostly belongs so near to the end.
+const NEAR: usize = 16;
+
 /// Older ones are summed up, so many at a time. When there are so many sums, or they hold so many shares, of all
 /// CPUs together and of one at least, the older half of them become half as many, again and again: how far back a sum reaches is a
 /// small part of how long ago it was.
@@ -71,6 +74,8 @@ struct Place {
     began: Began,
     /// By their ends.
     stretches: VecDeque<Stretch>,
+    /// By their ends: told before it was their turn.
+    ahead: VecDeque<Stretch>,
     /// Room for what is summed up, used again and again.
     pieces: Vec<Piece>,
     spare: Vec<Vec<(Charge, Nanos)>>,
@@ -100,10 +105,35 @@ impl History {
         }
     }
 
-    /// Somebody had this CPU until then, and `next` came, or stays. What others left is told when it turns out to
-    /// matter, later than what came after it: an end more makes two stretches of one.
+    /// Somebody had this CPU until then, and `next` came, or stays.
     pub fn left(&mut self, cpu: Cpu, at: Timestamp, end: End, next: Charge) {
         self.put(cpu, Stretch::new(at, end, next));
+    }
+
+    /// The same of what is told when it turns out to matter: later than what came after it, an end more makes two
+    /// stretches of one; or before its turn.
+    pub fn others_left(&mut self, cpu: Cpu, at: Timestamp, end: End, next: Charge) {
+        let stretch = Stretch::new(at, end, next);
+        let ahead = &mut self.place(cpu).ahead;
+        let later = ahead.iter().rev().take_while(|other| other.until > at);
+        ahead.insert(ahead.len() - later.count(), stretch);
+    }
+
+    /// It is the turn of all that was told up to then.
+    pub fn catch_up(&mut self, at: Timestamp) {
+        for index in 0..self.places.len() {
+            self.places[index].catch_up(at, self.keep, self.room);
+        }
+    }
+
+    /// The same on one CPU, and of the one after that, which says who was there before it.
+    pub fn catch_up_beyond(&mut self, cpu: Cpu, at: Timestamp) {
+        let (keep, room) = (self.keep, self.room);
+        let place = self.place(cpu);
+        place.catch_up(at, keep, room);
+        if let Some(stretch) = place.ahead.pop_front() {
+            place.put(stretch, keep, room);
+        }
     }
 
     /// Who had this CPU until then cannot be told, nor who came.
@@ -118,36 +148,10 @@ impl History {
     }
 
     fn put(&mut self, cpu: Cpu, stretch: Stretch) {
-        let at = stretch.until;
         let (keep, room) = (self.keep, self.room);
         let place = self.place(cpu);
-        let index = match place.stretches.back() {
-            Some(last) if last.until >= at => {
-                place.stretches.partition_point(|other| other.until < at)
-            }
-            _ => place.stretches.len(),
-        };
-        if let Some(known) = place.stretches.get_mut(index)
-            && known.until == at
-        {
-            known.told_again(stretch);
-            return;
-        }
-        if index == 0 && at <= place.began.at {
-            // It is summed up.
-            if at == place.began.at {
-                place.began.there = stretch.next;
-            }
-            return;
-        }
-        if index == 0 && place.began.at == Timestamp(0) {
-            // What was taken before the first end is nobody's.
-            place.began.sums = stretch.sums();
-        }
-        place.stretches.insert(index, stretch);
-        if place.stretches.len() > keep {
-            place.sum_up(room);
-        }
+        place.catch_up(stretch.until, keep, room);
+        place.put(stretch, keep, room);
     }
 
     /// The first look saw it there, before any switch.
@@ -210,7 +214,7 @@ impl History {
     /// Everybody who is referred to.
     pub fn names(&self) -> impl Iterator<Item = WhoId> {
         self.places.iter().flat_map(|place| {
-            let ends = place.stretches.iter();
+            let ends = place.stretches.iter().chain(&place.ahead);
             let charges = ends.flat_map(|stretch| [stretch.charge, stretch.next]);
             let sums = place.blocks.iter().flat_map(|block| &block.shares);
             let sums = sums.map(|(charge, _)| *charge);
@@ -234,6 +238,51 @@ impl History {
 }
 
 impl Place {
+    #[inline]
+    fn catch_up(&mut self, at: Timestamp, keep: usize, room: usize) {
+        while let Some(stretch) = self.ahead.pop_front_if(|stretch| stretch.until <= at) {
+            self.put(stretch, keep, room);
+        }
+    }
+
+    fn put(&mut self, stretch: Stretch, keep: usize, room: usize) {
+        let at = stretch.until;
+        let index = self.index_of(at);
+        if let Some(known) = self.stretches.get_mut(index)
+            && known.until == at
+        {
+            known.told_again(stretch);
+            return;
+        }
+        if index == 0 && at <= self.began.at {
+            // It is summed up.
+            if at == self.began.at {
+                self.began.there = stretch.next;
+            }
+            return;
+        }
+        if index == 0 && self.began.at == Timestamp(0) {
+            // What was taken before the first end is nobody's.
+            self.began.sums = stretch.sums();
+        }
+        self.stretches.insert(index, stretch);
+        if self.stretches.len() > keep {
+            self.sum_up(room);
+        }
+    }
+
+    /// Where an end at this time belongs: before those that are no earlier.
+    #[inline]
+    fn index_of(&self, at: Timestamp) -> usize {
+        let latest = self.stretches.iter().rev().take(NEAR);
+        let later = latest.take_while(|other| other.until >= at).count();
+        if later < NEAR {
+            self.stretches.len() - later
+        } else {
+            self.stretches.partition_point(|other| other.until < at)
+        }
+    }
+
     /// The oldest stretches become one sum.
     #[cold]
     fn sum_up(&mut self, room: usize) {

@@ -213,6 +213,11 @@ impl Engine {
         }
     }
 
+    /// All events before `at` have been applied.
+    pub fn advance(&mut self, at: Timestamp) {
+        self.history.catch_up(at);
+    }
+
     /// Spans of everything still open, up to `at`; the states stay as they are.
     pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
         let mut pieces = Vec::new();

@@ -160,14 +160,22 @@ impl Engine {
 
     /// A thread whose last switch-out is missing: another one has its key now.
     pub(super) fn end_unseen(&mut self, slot: Slot, at: Timestamp, sink: &mut impl SpanSink) {
+        let exit = self.tasks.get(slot).and_then(|who| who.exit);
         let thread = &mut self.threads[slot];
-        thread.vanished();
-        thread.believe_the_end(sink);
-        // Vanished, it waits no more.
-        let (lost, _) = thread.finish(at, sink);
-        self.losses.switches(lost);
-        sink.mark(slot, at, &Mark::Died);
-        self.tasks.died(slot, at);
+        let ended = match exit {
+            // It may be long ago.
+            Some(exit) => thread.exited_unseen(exit.at, sink).min(at),
+            None => {
+                thread.vanished();
+                thread.believe_the_end(sink);
+                // Vanished, it waits no more.
+                let (lost, _) = thread.finish(at, sink);
+                self.losses.switches(lost);
+                at
+            }
+        };
+        sink.mark(slot, ended, &Mark::Died);
+        self.tasks.died(slot, ended);
     }
 
     /// A thread whose life begins; anonymous when its creation was lost.

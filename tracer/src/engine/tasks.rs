@@ -111,6 +111,11 @@ impl Process {
     pub fn has_ended(&self) -> bool {
         self.ended
     }
+
+    /// A number that no other process has, of the one in this place.
+    pub fn serial(&self, place: ProcessId) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(place.0)
+    }
 }
 
 impl Tasks {

@@ -74,6 +74,8 @@ pub struct Thread {
     counters: Option<Counters>,
     /// Switch-outs that a later switch-in proved lost, not yet told by `counters`.
     lost_ahead: u64,
+    /// Some of its switches are missing, before the first look: that one sets all right.
+    missed: bool,
     last_waking: Option<Timestamp>,
     /// Of that waking, where it is known.
     waker: Option<Waker>,
@@ -248,7 +250,10 @@ impl Thread {
             };
             self.open_start = true;
         }
-        if self.counters.is_none() && !info.torn {
+        // What is missing from the stream lies before this look, and it has counted that.
+        if (self.counters.is_none() || self.missed) && !info.torn {
+            self.missed = false;
+            self.lost_ahead = 0;
             self.counters = Some(info.counters);
             self.base_in_wait = info.posture == Posture::Runnable;
             // What the stream told before is in these counters.

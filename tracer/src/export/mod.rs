@@ -9,6 +9,7 @@ mod folded;
 mod html;
 mod ndjson;
 mod parquet;
+mod perfetto;
 mod tables;
 
 use std::collections::HashMap;
@@ -36,6 +37,8 @@ pub enum Format {
     Folded,
     /// One page for a browser that needs nothing else: report, tables and a time line
     Html,
+    /// Tracks of threads and CPUs, with wake-ups as arrows, for ui.perfetto.dev
+    Perfetto,
 }
 
 /// What is known before the first row.
@@ -68,6 +71,7 @@ pub fn exporter<'a>(
         Format::Csv => Box::new(Text::new(csv::Csv::new(known, table), to)?),
         Format::Folded => Box::new(Text::new(folded::Folded::new(known), to)?),
         Format::Html => Box::new(Text::new(html::Html::new(known), to)?),
+        Format::Perfetto => Box::new(Text::new(perfetto::Perfetto::new(known), to)?),
     })
 }
 

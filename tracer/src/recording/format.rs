@@ -11,12 +11,15 @@ pub const VERSION: u16 = 1;
 /// Of the caller's header and trailer, and of a block's payload: more is damage.
 pub const LARGEST: usize = 64 << 20;
 
-/// A block has room for so many items ...
-pub const BLOCK_ITEMS: usize = 64 << 10;
+/// A block has room for so many items: as many as a cache holds when they are unpacked ...
+pub const BLOCK_ITEMS: usize = 16 << 10;
 /// ... and for so many bytes of records.
 pub const BLOCK_BYTES: usize = 12 << 20;
 /// ... and ends when the pipeline has gone on by so much since: no more is lost with a machine that goes down.
 pub const BLOCK_NS: u64 = 1_000_000_000;
+
+/// Of other writers, a block may have so many.
+pub const MOST_ITEMS: usize = 64 << 10;
 
 /// Fast enough to go beside a tracer; higher ones win little on numbers that are mostly foretold.
 pub const LEVEL: i32 = 3;

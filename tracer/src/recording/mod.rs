@@ -7,7 +7,9 @@
 //! block is written at once and can be read alone: a file that was cut off is read up to its last whole block.
 
 mod codec;
+mod flight;
 mod format;
+mod packer;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -15,6 +17,7 @@ mod writer;
 
 use std::io;
 
+pub use flight::Flight;
 pub use format::VERSION;
 pub use reader::Reader;
 pub use writer::Writer;

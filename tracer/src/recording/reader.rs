@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::codec::{Decoder, Items};
 use super::format::{
-    BLOCK_HEADER, BLOCK_ITEMS, BlockHeader, LARGEST, MAGIC, PREFIX, VERSION, block_kind, take,
+    BLOCK_HEADER, BlockHeader, LARGEST, MAGIC, MOST_ITEMS, PREFIX, VERSION, block_kind, take,
     take_u32, unpack,
 };
 use super::{Item, OpenError};
@@ -137,7 +137,7 @@ impl<R: Read> Reader<R> {
 
     fn unpack_items(&mut self, header: BlockHeader) -> Option<()> {
         let count = header.items as usize;
-        if count > BLOCK_ITEMS {
+        if count > MOST_ITEMS {
             return None;
         }
         self.decoder.decode(&self.payload, count, &mut self.items)

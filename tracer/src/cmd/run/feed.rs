@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use crate::{
-    cmd::{Failure, run::recorder::Recorder},
+    cmd::{
+        Failure,
+        run::{flight::Memory, recorder::Recorder},
+    },
     kernel::{
         cost::Counted,
         procfs,
@@ -61,6 +64,11 @@ impl Feed {
 
     pub fn target_lives(&self) -> bool {
         self.pipeline.as_ref().is_none_or(Pipeline::target_lives)
+    }
+
+    /// Where the newest records are kept in memory.
+    pub fn memory(&mut self) -> Option<&mut Memory> {
+        self.recorder.as_mut().and_then(Recorder::memory)
     }
 
     /// Whether all could be written so far.

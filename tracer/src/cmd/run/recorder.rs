@@ -3,6 +3,7 @@
 //! In: records as bytes. Out: a file, readable up to its last whole block at any time. A full disk is told once the
 //! records that were lent have been taken.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,24 +13,36 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::{
-    cmd::tape::{Head, Tail},
+    cli::RunOptions,
+    cmd::{
+        run::flight::Memory,
+        tape::{Clocks, Head, Tail, TargetDocument},
+    },
+    host::Host,
     output::{self, count},
+    pipeline::Settings,
     recording::Writer,
 };
 
 pub struct Recorder {
-    /// Writes whole blocks: nothing stays in a buffer of ours.
-    writer: Writer<File>,
+    tape: Tape,
     failed: Option<io::Error>,
     name: String,
     records: u64,
 }
 
+enum Tape {
+    /// Writes whole blocks: nothing stays in a buffer of ours.
+    File(Box<Writer<File>>),
+    Memory(Box<Memory>),
+}
+
 /// What has become of a recording.
 pub struct Recorded {
-    records: u64,
-    bytes: u64,
-    name: String,
+    /// Where all of them are in the file.
+    pub records: Option<u64>,
+    pub bytes: u64,
+    pub name: String,
 }
 
 impl fmt::Display for Recorded {
@@ -39,37 +52,72 @@ impl fmt::Display for Recorded {
             bytes,
             name,
         } = self;
-        let (records, bytes) = (count(*records), output::bytes(*bytes));
-        write!(to, "recorded {records} records, {bytes}, in {name}")
+        let bytes = output::bytes(*bytes);
+        match records {
+            Some(records) => write!(
+                to,
+                "recorded {} records, {bytes}, in {name}",
+                count(*records)
+            ),
+            None => write!(to, "wrote the newest records, {bytes}, to {name}"),
+        }
     }
 }
 
 impl Recorder {
-    pub fn create(path: &Path, head: &Head) -> anyhow::Result<Recorder> {
+    /// `None`: nobody asked for a recording.
+    pub fn asked(
+        options: &RunOptions,
+        clocks: Clocks,
+        host: &Host,
+        settings: &Settings,
+        cgroups: &HashMap<u64, String>,
+    ) -> anyhow::Result<Option<Recorder>> {
+        let Some(path) = &options.record else {
+            return Ok(None);
+        };
+        let head = Head {
+            tracer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            clocks,
+            host: host.clone(),
+            tick: settings.tolerance.tick.0,
+            facts: settings.facts.clone(),
+            target: TargetDocument::of(&settings.target),
+            cgroups: cgroups.clone().into_iter().collect(),
+        };
         let name = path.display().to_string();
         let create = || {
-            // It tells of everything that ran: for its owner alone.
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            let file = options.open(path)?;
-            Writer::new(file, &serde_json::to_vec(head)?)
+            let head = serde_json::to_vec(&head)?;
+            let file = create(path)?;
+            let tape = match options.flight {
+                Some(flight) => Tape::Memory(Box::new(Memory::new(path, file, head, flight)?)),
+                None => Tape::File(Box::new(Writer::new(file, &head)?)),
+            };
+            io::Result::Ok(tape)
         };
-        Ok(Recorder {
-            writer: create().with_context(|| format!("write recording to {name}"))?,
+        let tape = create().with_context(|| format!("write recording to {name}"))?;
+        Ok(Some(Recorder {
+            tape,
             failed: None,
             name,
             records: 0,
-        })
+        }))
     }
 
     pub fn record(&mut self, bytes: &[u8]) {
         self.records += 1;
-        let written = self.writer.record(bytes);
+        let written = match &mut self.tape {
+            Tape::File(writer) => writer.record(bytes),
+            Tape::Memory(memory) => memory.record(bytes),
+        };
         self.keep(written);
     }
 
     pub fn advance(&mut self, watermark: u64) {
-        let written = self.writer.advance(watermark);
+        let written = match &mut self.tape {
+            Tape::File(writer) => writer.advance(watermark),
+            Tape::Memory(memory) => memory.advance(watermark),
+        };
         self.keep(written);
     }
 
@@ -87,22 +135,41 @@ impl Recorder {
         }
     }
 
-    pub fn finish(mut self, tail: &Tail) -> anyhow::Result<Recorded> {
+    /// Where the newest records are kept in memory.
+    pub fn memory(&mut self) -> Option<&mut Memory> {
+        match &mut self.tape {
+            Tape::Memory(memory) => Some(memory),
+            Tape::File(_) => None,
+        }
+    }
+
+    /// `None`: nothing had to be written.
+    pub fn finish(mut self, tail: &Tail) -> anyhow::Result<Option<Recorded>> {
         self.check()?;
         let Recorder {
-            writer,
+            tape,
             name,
             records,
             ..
         } = self;
         let failed = || format!("write recording to {name}");
-        let tail = serde_json::to_vec(tail).with_context(failed)?;
-        let file = writer.finish(&tail).with_context(failed)?;
+        let trailer = serde_json::to_vec(tail).with_context(failed)?;
+        let file = match tape {
+            Tape::File(writer) => writer.finish(&trailer).with_context(failed)?,
+            Tape::Memory(memory) => return memory.finish(&trailer),
+        };
         let bytes = file.metadata().with_context(failed)?.len();
-        Ok(Recorded {
-            records,
+        Ok(Some(Recorded {
+            records: Some(records),
             bytes,
             name,
-        })
+        }))
     }
+}
+
+/// It tells of everything that ran: for its owner alone.
+pub fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)
 }

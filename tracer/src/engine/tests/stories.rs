@@ -314,3 +314,79 @@ fn renames_are_followed_and_hostile_names_kept_as_they_are() {
     assert_eq!(rows(&report, 100)[0].comm, Comm(name));
     assert_eq!(report.processes[0].comm, Comm(name));
 }
+
+/// Born while the probes are attached: its birth is told, its first stay on a CPU is not, the next switch-in says so.
+#[test]
+fn a_switch_before_the_probes_were_on_is_not_counted_after_it() {
+    let mut toy = Toy::new(1);
+    let child = toy.create(0xa0, 100, 100, 0);
+    then(&mut toy).newtask(0, child);
+    then(&mut toy).wake_new(child, 0);
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    toy.records.pop();
+    then(&mut toy).switch(0, SLEEPS, 0);
+    toy.records.pop();
+    wake_and_run(&mut toy, child, 0, Leave::Preempted);
+    begin(&mut toy);
+    then(&mut toy).switch(0, SLEEPS, 0);
+    let report = end(&mut toy);
+    let quality = &report.quality;
+    assert_eq!(quality.verdict, Verdict::Valid, "{quality:?}");
+    assert_eq!((quality.threads_checked, quality.threads_matched), (1, 1));
+    let totals = rows(&report, 100)[0].totals;
+    assert_eq!((totals.voluntary, totals.involuntary), (1, 0));
+    assert_eq!(totals.kinds.sum(), 1);
+    assert_eq!(totals.run.0, 1000);
+}
+
+/// Of one that came and went meanwhile birth and exit are told, and its last switch-out is not.
+#[test]
+fn who_was_gone_before_the_probes_were_on_has_no_row() {
+    let mut toy = Toy::new(1);
+    let child = toy.create(0xa0, 100, 100, 0);
+    then(&mut toy).newtask(0, child);
+    then(&mut toy).wake_new(child, 0);
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    then(&mut toy).exit(child, 0);
+    then(&mut toy).switch(0, Leave::Dies, 0);
+    toy.records.pop();
+    begin(&mut toy);
+    // Its key is another's soon.
+    let next = toy.create(0xa0, 200, 200, 0);
+    then(&mut toy).newtask(0, next);
+    then(&mut toy).wake_new(next, 0);
+    then(&mut toy).switch(0, Leave::Preempted, next);
+    then(&mut toy).switch(0, SLEEPS, 0);
+    let report = end(&mut toy);
+    assert!(rows(&report, 100).is_empty(), "{report:?}");
+    assert_eq!(rows(&report, 200).len(), 1);
+    let quality = &report.quality;
+    assert_eq!(quality.verdict, Verdict::Valid, "{quality:?}");
+}
+
+/// What it waited before is in the kernel's counter, and in no record.
+#[test]
+fn a_wait_before_the_probes_were_on_is_not_missed_in_the_window() {
+    let mut toy = Toy::new(1);
+    let child = toy.create(0xa0, 100, 100, 0);
+    then(&mut toy).newtask(0, child);
+    then(&mut toy).wake_new(child, 0);
+    toy.records.pop();
+    toy.now += 7_000_000;
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    toy.records.pop();
+    then(&mut toy).switch(0, Leave::Preempted, 0);
+    toy.records.pop();
+    toy.now += 5_000_000;
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    then(&mut toy).switch(0, Leave::Preempted, 0);
+    begin(&mut toy);
+    then(&mut toy).switch(0, Leave::Preempted, child);
+    then(&mut toy).switch(0, Leave::Dies, 0);
+    let report = end(&mut toy);
+    let quality = &report.quality;
+    assert_eq!(quality.verdict, Verdict::Valid, "{quality:?}");
+    assert!(quality.mismatches.is_empty(), "{quality:?}");
+    assert_eq!(quality.threads_self_checked, 1);
+    assert_eq!(rows(&report, 100)[0].totals.wait.0, 1000);
+}

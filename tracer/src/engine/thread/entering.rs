@@ -30,6 +30,7 @@ impl Thread {
             lost
         };
         self.lost_ahead += lost;
+        self.missed |= lost > 0;
         let ended_wait = switch.next_wait.unwrap_or_default();
         let credit = match self.counters {
             Some(counters) => {

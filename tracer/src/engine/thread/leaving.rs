@@ -59,6 +59,8 @@ impl Thread {
         let lost_before = passed.map_or(0, |due| self.catch_up(at, due, sink));
         let mut departure = self.depart(switch);
         departure.lost += lost_before;
+        let seen_to_come = matches!(self.state, State::Running { cpu: on, .. } if on == cpu);
+        self.missed |= departure.lost > 0 || !seen_to_come;
         match self.state {
             State::Running {
                 since,

@@ -6,7 +6,7 @@ use tracer_common::record::{Header, Switch, kind};
 
 use super::layouts::{LAYOUTS, load_header};
 use crate::recording::Item;
-use crate::recording::format::{BLOCK_BYTES, BLOCK_ITEMS};
+use crate::recording::format::{BLOCK_BYTES, BLOCK_ITEMS, MOST_ITEMS};
 
 /// What an item is, as a number of the format.
 pub mod what {
@@ -45,6 +45,9 @@ impl Items {
     /// `None`: too large for what is there already.
     #[inline]
     pub fn push(&mut self, item: Item<'_>) -> Option<()> {
+        if self.places.len() >= BLOCK_ITEMS {
+            return None;
+        }
         match item {
             Item::Record(bytes) => {
                 let place = self.make_room(what_is(bytes), bytes.len())?;
@@ -62,7 +65,7 @@ impl Items {
     #[inline]
     pub fn make_room(&mut self, what: u8, length: usize) -> Option<Place> {
         let end = self.end + length;
-        if end > BLOCK_BYTES || self.places.len() == BLOCK_ITEMS {
+        if end > BLOCK_BYTES || self.places.len() == MOST_ITEMS {
             return None;
         }
         if self.bytes.len() < end {
