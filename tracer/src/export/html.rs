@@ -3,6 +3,8 @@
 //! Spans are split over bins of equal width to the nanosecond, so that the bins of all lines add up to what the rows
 //! do. Memory holds the lines, however long the recording is. Names are data: the page shows them as text.
 
+mod content;
+
 use std::io;
 
 use rustc_hash::FxHashMap;
@@ -10,17 +12,13 @@ use serde::Serialize;
 
 use super::{Known, Writer};
 use crate::model::OffState;
-use crate::output::{self, Style, escape, sentence};
-use crate::report::{Report, Spike};
+use crate::output::escape;
 use crate::timeline::{Row, Rows, SpanRow, State};
 
 /// A line of all bins in all states takes 96 KiB.
 const BINS: u64 = 2048;
 /// Threads with a line of their own, those that waited longest; all others share one.
 const LINES: usize = 200;
-/// The longest spikes, and whom a thread waited for most: more would not be read.
-const SPIKES: usize = 200;
-const CULPRITS: usize = 10;
 const STATES: [&str; 6] = ["run", "wait", "sleep", "block", "stopped", "unknown"];
 
 const HEAD: &str = include_str!("html/head.html");
@@ -65,19 +63,19 @@ impl Line {
         }
     }
 
-    /// Of each state `bin, how many alike, ns in each`, one after another; empty bins are left out.
+    /// Of each state `empty bins before, bins alike, ns in each`, again and again.
     fn runs(&self) -> Vec<Vec<i64>> {
         let runs = |state: usize| {
             let mut runs: Vec<i64> = Vec::new();
-            for (bin, ns) in self.bins.iter().map(|bin| bin[state]).enumerate() {
-                if ns == 0 {
-                    continue;
-                }
+            let mut empty = 0;
+            for ns in self.bins.iter().map(|bin| bin[state]) {
                 match runs.as_mut_slice() {
-                    [.., first, count, each] if *first + *count == bin as i64 && *each == ns => {
-                        *count += 1
+                    _ if ns == 0 => empty += 1,
+                    [.., count, each] if empty == 0 && *each == ns => *count += 1,
+                    _ => {
+                        runs.extend([empty, 1, ns]);
+                        empty = 0;
                     }
-                    _ => runs.extend([bin as i64, 1, ns]),
                 }
             }
             runs
@@ -115,7 +113,6 @@ struct Lines<'a> {
     duration_ns: u64,
     cpus: Vec<ShownLine<'a>>,
     threads: Vec<ShownLine<'a>>,
-    spikes: Vec<String>,
 }
 
 pub struct Html<'a> {
@@ -132,28 +129,17 @@ pub struct Html<'a> {
 
 impl<'a> Html<'a> {
     pub fn new(known: &'a Known<'a>) -> Html<'a> {
-        let report = known.report;
-        let mut threads: Vec<_> = report
-            .processes
-            .iter()
-            .flat_map(|process| {
-                process
-                    .threads
-                    .iter()
-                    .map(move |thread| (process.pid, thread))
-            })
-            .collect();
-        threads.sort_by_key(|(_, thread)| std::cmp::Reverse(thread.totals.wait));
         let mut lines: Vec<Line> = Vec::new();
         let mut chosen = FxHashMap::default();
-        for (pid, thread) in threads {
+        for (process, thread) in content::threads(known.report) {
             if lines.len() == LINES {
                 break;
             }
-            chosen.entry((pid, thread.tid)).or_insert_with(|| {
+            let tid = thread.was_tid.unwrap_or(thread.tid);
+            chosen.entry((process.pid, tid)).or_insert_with(|| {
                 lines.push(Line {
                     name: escape::json(thread.comm.bytes()).into_owned(),
-                    pid: Some(pid),
+                    pid: Some(process.pid),
                     tid: Some(thread.tid),
                     ..Line::default()
                 });
@@ -163,7 +149,7 @@ impl<'a> Html<'a> {
         lines.push(Line::default());
         Html {
             known,
-            width: report.window.duration.0.div_ceil(BINS).max(1),
+            width: known.report.window.duration.0.div_ceil(BINS).max(1),
             lines,
             chosen,
             of: FxHashMap::default(),
@@ -189,12 +175,8 @@ impl<'a> Html<'a> {
 impl Writer for Html<'_> {
     fn begin(&mut self, out: &mut dyn io::Write) -> io::Result<()> {
         write!(out, "{HEAD}<style>{STYLE}</style>{BODY}")?;
-        let mut report = Vec::new();
-        let style = Style::for_terminal(None, false, true);
-        let shown = short(self.known.report);
-        let host = self.known.host;
-        output::report(output::Format::Ndjson, host, &shown, &style, &mut report)?;
-        block("report", &String::from_utf8_lossy(&report), out)
+        let content = content::content(self.known.host, self.known.report);
+        block("report", &serde_json::to_string(&content)?, out)
     }
 
     fn rows(&mut self, rows: &Rows, _: &mut dyn io::Write) -> io::Result<()> {
@@ -226,7 +208,6 @@ impl Writer for Html<'_> {
         }
         let mut cpus: Vec<_> = self.cpus.iter().collect();
         cpus.sort_by_key(|(cpu, _)| **cpu);
-        let spikes = longest(self.known.report);
         let lines = Lines {
             states: STATES,
             bins: BINS,
@@ -239,37 +220,10 @@ impl Writer for Html<'_> {
                 .filter(|line| line.threads > 0)
                 .map(Line::shown)
                 .collect(),
-            spikes: spikes.iter().map(sentence::spike).collect(),
         };
         block("lines", &serde_json::to_string(&lines)?, out)?;
-        write!(out, "<script>{SCRIPT}</script></body></html>\n")
+        writeln!(out, "<script>{SCRIPT}</script></body></html>")
     }
-}
-
-/// The report as far as somebody reads it: lists without an end would make a page of 100 MiB.
-fn short(report: &Report) -> Report {
-    let mut short = report.clone();
-    let threads = short
-        .processes
-        .iter_mut()
-        .flat_map(|process| &mut process.threads);
-    threads.for_each(|thread| thread.waited_for.truncate(CULPRITS));
-    let longest = longest(report);
-    if let Some(spikes) = &mut short.spikes {
-        spikes.spikes = longest;
-        for spike in &mut spikes.spikes {
-            spike.waited_for.truncate(CULPRITS);
-        }
-    }
-    short
-}
-
-/// The longest spikes, longest first.
-fn longest(report: &Report) -> Vec<Spike> {
-    let spikes = report.spikes.iter().flat_map(|spikes| &spikes.spikes);
-    let mut spikes: Vec<&Spike> = spikes.collect();
-    spikes.sort_by_key(|spike| std::cmp::Reverse(spike.latency));
-    spikes.into_iter().take(SPIKES).cloned().collect()
 }
 
 /// Data that the page reads; nothing in it ends the block or begins another one.
@@ -278,9 +232,9 @@ fn block(id: &str, json: &str, out: &mut dyn io::Write) -> io::Result<()> {
         .replace('<', "\\u003c")
         .replace('\u{2028}', "\\u2028")
         .replace('\u{2029}', "\\u2029");
-    write!(
+    writeln!(
         out,
-        "<script type=\"application/json\" id=\"{id}\">{json}</script>\n"
+        "<script type=\"application/json\" id=\"{id}\">{json}</script>"
     )
 }
 
