@@ -138,7 +138,7 @@ impl<'a> Html<'a> {
             let tid = thread.was_tid.unwrap_or(thread.tid);
             chosen.entry((process.pid, tid)).or_insert_with(|| {
                 lines.push(Line {
-                    name: escape::json(thread.comm.bytes()).into_owned(),
+                    name: escape::terminal(thread.comm.bytes()),
                     pid: Some(process.pid),
                     tid: Some(thread.tid),
                     ..Line::default()

@@ -54,43 +54,78 @@ while not any(one.get("method") == "Page.loadEventFired" for one in said):
 
 
 def value(expression):
-    return call("Runtime.evaluate", tab, expression=expression, returnByValue=True)["result"].get("value")
+    answer = call("Runtime.evaluate", tab, expression=expression, returnByValue=True)
+    if "exceptionDetails" in answer:
+        sys.exit(f"{expression}: {answer['exceptionDetails']}")
+    return answer["result"].get("value")
 
 
 def key(name):
     for kind in ["keyDown", "keyUp"]:
-        call("Input.dispatchKeyEvent", tab, type=kind, key=name, text=name if len(name) == 1 and kind == "keyDown" else "")
+        text = name if len(name) == 1 and kind == "keyDown" else ""
+        call("Input.dispatchKeyEvent", tab, type=kind, key=name, text=text)
 
 
-def click_wait():
-    spot = value("(b => { b.scrollIntoView(); const r = b.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })"
-                 "([...document.querySelectorAll('table[aria-label=Threads] th button')].find(b => b.textContent === 'wait'))")
+def click(element):
+    spot = value("(e => { e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
+                 f"return [r.x + r.width / 2, r.y + r.height / 2] }})({element})")
     for kind in ["mousePressed", "mouseReleased"]:
         call("Input.dispatchMouseEvent", tab, type=kind, x=spot[0], y=spot[1], button="left", clickCount=1)
-    return value("[...document.querySelectorAll('table[aria-label=Threads] tbody tr')].map(r => r.cells[1].textContent)")
 
 
-out = {"sorted": [click_wait(), click_wait()]}
-view = "[...['from', 'to']].map(n => Number(document.getElementById('time').dataset[n]))"
+def sort(column):
+    """The tids from top to bottom, and what the heading says."""
+    head = f"[...document.querySelectorAll('table[aria-label=Threads] th')].find(e => e.textContent === '{column}')"
+    click(f"{head}.firstChild")
+    tids = value("[...document.querySelectorAll('table[aria-label=Threads] tbody tr')].map(r => Number(r.cells[1].textContent))")
+    return {"tids": tids, "order": value(f"{head}.getAttribute('aria-sort')")}
+
+
+out = {column: {"descending": sort(column), "ascending": sort(column)} for column in ["wait", "run", "voluntary"]}
+
+# The time line, by wheel and by keys.
+view = "['from', 'to'].map(n => Number(document.getElementById('time').dataset[n]))"
 spot = value("(c => { c.scrollIntoView(); c.focus(); const r = c.getBoundingClientRect(); return [r.x + r.width / 2, r.y + 20] })(document.getElementById('time'))")
 out["views"] = [value(view)]
 call("Input.dispatchMouseEvent", tab, type="mouseWheel", x=spot[0], y=spot[1], deltaX=0, deltaY=-100)
-value("new Promise(requestAnimationFrame)")
 out["views"].append(value(view))
-for name in ["+", "ArrowRight", "-", "0"]:
+for name in ["+", "PageDown", "-", "0"]:
     key(name)
     out["views"].append(value(view))
+
+# A cursor that keys move: what it says, and what the page holds there.
+out["cursor"] = []
+for name in ["Home", "ArrowRight", "ArrowRight", "ArrowDown", "ArrowUp", "ArrowLeft", "End"]:
+    key(name)
+    out["cursor"].append(value("[cursor.row, cursor.bin, document.getElementById('readout').textContent]"))
+out["live"] = value("document.getElementById('readout').getAttribute('aria-live')")
+
+# What the page makes of its own data: each line from end to end.
+out["sums"] = value("everything.map(line => sums(line, 0, data.bins * data.bin_ns).map((ns, state) => ns + line.elsewhere_ns[state]))")
+out["bins"] = value("data.bins")
+
+# The box above the time line: all, those of one tid, nobody, all.
+out["filtered"] = []
+for text in ["", "String(data.threads[0].tid)", "'no such thread'", "''"]:
+    value(f"(box => {{ box.value = {text or repr('')}; box.dispatchEvent(new Event('input')) }})(document.getElementById('filter'))")
+    out["filtered"].append(value("lines.map(label)"))
+
+# Light or dark.
+ground = "getComputedStyle(document.body).backgroundColor"
+out["grounds"] = [value(ground)]
+for _ in range(2):
+    click("document.getElementById('theme')")
+    out["grounds"].append(value(ground))
+
 out["lines"] = value("JSON.parse(document.getElementById('lines').textContent)")
+out["report"] = value("JSON.parse(document.getElementById('report').textContent)")
+out["bars"] = value("[...document.querySelectorAll('.bar')].map(bar => [...bar.children].map(part => Number(part.dataset.ns)))")
+out["feet"] = value("Object.fromEntries([...document.querySelectorAll('table')].map(t => [t.ariaLabel, t.tFoot ? t.tFoot.rows[0].cells[0].textContent : null]))")
+out["rows"] = value("Object.fromEntries([...document.querySelectorAll('table')].map(t => [t.ariaLabel, t.tBodies[0].rows.length]))")
 out["text"] = value("document.body.innerText")
-out["intruders"] = value("document.querySelectorAll('img,svg,iframe').length + (window.__x === undefined ? 0 : 1)")
+out["intruders"] = value("document.querySelectorAll('img,svg,iframe,object,a').length + document.scripts.length - 3 + (window.__x === undefined ? 0 : 1)")
 out["requests"] = [one["params"]["request"]["url"] for one in said if one.get("method") == "Network.requestWillBeSent"]
 out["errors"] = [one for one in said if one.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")]
-out["load_ms"] = value("performance.timing.loadEventEnd - performance.timing.navigationStart")
-import base64
-shot = base64.b64decode(call("Page.captureScreenshot", tab)["data"])
-out["screenshot"] = len(shot)
-if len(sys.argv) > 2:
-    open(sys.argv[2], "wb").write(shot)
 print(json.dumps(out))
 os.write(ours[1], b'{"id":0,"method":"Browser.close"}\0')
 browser.wait()

@@ -12,7 +12,7 @@ use crate::report::{Cost, Process, Report, Spike, Thread, Totals, WaitedFor};
 
 /// Rows of a table, bars of threads, parts of a bar. More would not be read.
 const ROWS: usize = LINES;
-const BARS: usize = 20;
+const BARS: usize = 10;
 const PARTS: usize = 10;
 
 #[derive(Serialize)]
@@ -96,7 +96,7 @@ fn bar(thread: &Thread) -> Bar {
         });
     }
     Bar {
-        thread: format!("{}/{}", escape::json(thread.comm.bytes()), thread.tid),
+        thread: format!("{}/{}", escape::terminal(thread.comm.bytes()), thread.tid),
         wait_ns: thread.totals.wait.0,
         parts,
     }
@@ -160,26 +160,22 @@ impl<'a> Table<'a> {
 
     /// Adds to the row of all others.
     fn fold(&mut self, count: u64, row: &[Cell]) {
-        let columns = &self.columns;
-        let zero = || {
-            let cell = |(_, kind): &(&str, Kind)| match kind {
-                Kind::Ns | Kind::Count => Cell::Number(0),
-                Kind::Name | Kind::Id | Kind::At => Cell::Nothing,
-            };
-            columns.iter().map(cell).collect()
-        };
-        let (others, sums) = self.others.get_or_insert_with(|| (0, zero()));
+        let none = vec![Cell::Nothing; self.columns.len()];
+        let (others, sums) = self.others.get_or_insert((0, none));
         *others += count;
-        for (sum, cell) in sums.iter_mut().zip(row) {
-            if let (Cell::Number(sum), Cell::Number(number)) = (sum, cell) {
-                *sum += number;
+        for ((sum, cell), (_, kind)) in sums.iter_mut().zip(row).zip(&self.columns) {
+            match (&mut *sum, cell) {
+                _ if !matches!(kind, Kind::Ns | Kind::Count) => {}
+                (Cell::Number(sum), Cell::Number(number)) => *sum += number,
+                (_, Cell::Number(number)) => *sum = Cell::Number(*number),
+                (_, Cell::Text(_) | Cell::Nothing) => {}
             }
         }
     }
 }
 
 fn text(bytes: &[u8]) -> Cell {
-    Cell::Text(escape::json(bytes).into_owned())
+    Cell::Text(escape::terminal(bytes))
 }
 
 fn number(number: impl Into<u64>) -> Cell {
