@@ -21,7 +21,8 @@ function time(ns) {
 }
 /** Without zeros that say nothing. */
 const short = ns => time(ns).replace(/(\.\d*?)0+(?=\D)/, "$1").replace(/\.(?=\D)/, "");
-const count = number => number === null || number === undefined ? NONE : number.toLocaleString("en");
+const digits = new Intl.NumberFormat("en");
+const count = number => number === null || number === undefined ? NONE : digits.format(number);
 const percent = part => part.toPrecision(part < 0.1 ? 1 : 2) + "\u00a0%";
 function key(list, name, color) {
   const item = el("li", undefined, list);
