@@ -40,7 +40,7 @@ fn exported(command: &[&str]) -> Exported {
     };
     let page = &exported.page;
     assert_eq!(page["errors"], Value::Array(Vec::new()));
-    let requests = list("requests", page);
+    let requests = list(page, "requests");
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!(page["intruders"], 0, "a name became markup");
     exported.check_lines();
@@ -69,7 +69,7 @@ fn add(sum: &mut Times, times: Times) {
 fn held(line: &Value) -> Times {
     let mut at = 0;
     STATES.map(|_| {
-        let runs: Vec<i64> = list("runs", line)[at]
+        let runs: Vec<i64> = list(line, "runs")[at]
             .as_array()
             .expect("runs of a state")
             .iter()
@@ -87,9 +87,9 @@ impl Exported {
     fn check_lines(&self) {
         let mut rest = Times::default();
         let mut of: HashMap<(i64, i64), Times> = HashMap::new();
-        for process in list("processes", &self.report) {
+        for process in list(&self.report, "processes") {
             add(&mut rest, times(&process["totals"]));
-            for thread in list("threads", process) {
+            for thread in list(process, "threads") {
                 let tid = thread["was_tid"].as_i64().unwrap_or(number(&thread["tid"]));
                 add(
                     of.entry((number(&process["pid"]), tid)).or_default(),
@@ -97,7 +97,7 @@ impl Exported {
                 );
             }
         }
-        let lines = list("threads", &self.page["lines"]);
+        let lines = list(&self.page["lines"], "threads");
         let (others, own): (Vec<&Value>, Vec<&Value>) =
             lines.iter().partition(|line| line["tid"].is_null());
         assert_eq!(own.len(), of.len().min(LINES));
@@ -118,7 +118,7 @@ impl Exported {
         // The script reads the bins as they were written.
         let shown: Vec<Times> =
             serde_json::from_value(self.page["sums"].clone()).expect("whole numbers");
-        let cpus = list("cpus", &self.page["lines"]);
+        let cpus = list(&self.page["lines"], "cpus");
         let written: Vec<Times> = cpus.iter().chain(lines).map(held).collect();
         assert_eq!(shown, written);
     }
@@ -128,7 +128,7 @@ impl Exported {
     fn check_tables(&self) {
         let content = &self.page["report"];
         let total = |key: &str| -> i64 {
-            let processes = list("processes", &self.report);
+            let processes = list(&self.report, "processes");
             let of = |process: &Value| match key {
                 "voluntary" | "involuntary" => number(&process["totals"]["switches"][key]),
                 key => number(&process["totals"][format!("{key}_ns")]),
@@ -147,18 +147,18 @@ impl Exported {
         assert_eq!(sum(content, "Waits by cause", "wait"), total("wait"));
         let births = table(content, "Births");
         let others = births["others"][0].as_i64().unwrap_or(0);
-        let rows = list("rows", births).len() as i64;
+        let rows = list(births, "rows").len() as i64;
         assert_eq!(rows + others, number(&self.report["forks_total"]));
         let spikes = table(content, "Spikes by latency");
         let others = spikes["others"][0].as_i64().unwrap_or(0);
-        let rows = list("rows", spikes).len();
+        let rows = list(spikes, "rows").len();
         assert_eq!(rows as i64 + others, number(&self.report["spikes_total"]));
-        assert_eq!(list("spikes", content).len(), rows, "a sentence each");
+        assert_eq!(list(content, "spikes").len(), rows, "a sentence each");
 
         let bars: Vec<Vec<i64>> =
             serde_json::from_value(self.page["bars"].clone()).expect("parts of bars");
         let mut waited = number(&content["no_bar"][1]);
-        for (parts, bar) in bars.iter().zip(list("bars", content)) {
+        for (parts, bar) in bars.iter().zip(list(content, "bars")) {
             assert_eq!(
                 parts.iter().sum::<i64>(),
                 number(&bar["wait_ns"]),
@@ -178,7 +178,7 @@ impl Exported {
 
 #[track_caller]
 fn table<'a>(content: &'a Value, title: &str) -> &'a Value {
-    let tables = list("tables", content);
+    let tables = list(content, "tables");
     let found = tables.iter().find(|table| table["title"] == title);
     found.unwrap_or_else(|| panic!("no table {title}"))
 }
@@ -187,11 +187,11 @@ fn table<'a>(content: &'a Value, title: &str) -> &'a Value {
 #[track_caller]
 fn sum(content: &Value, title: &str, column: &str) -> i64 {
     let table = table(content, title);
-    let columns = list("columns", table);
+    let columns = list(table, "columns");
     let at = columns.iter().position(|one| one[0] == column);
     let at = at.unwrap_or_else(|| panic!("no column {column}"));
     let others = table["others"][1][at].as_i64().unwrap_or(0);
-    let rows = list("rows", table).iter();
+    let rows = list(table, "rows").iter();
     rows.map(|row| number(&row[at])).sum::<i64>() + others
 }
 
@@ -219,7 +219,7 @@ fn a_page_for_a_browser() {
         expected.sort_unstable();
         for order in ["ascending", "descending"] {
             let said = &page[column][order];
-            let shown: Vec<i64> = list("tids", said)
+            let shown: Vec<i64> = list(said, "tids")
                 .iter()
                 .map(|tid| of[&number(tid)])
                 .collect();
@@ -256,11 +256,11 @@ fn a_page_for_a_browser() {
     assert_eq!(page["live"], "polite");
 
     let names = |at: usize| page["filtered"][at].as_array().expect("lines").len();
-    let cpus = list("cpus", &page["lines"]).len();
+    let cpus = list(&page["lines"], "cpus").len();
     assert_eq!([names(1), names(2), names(3)], [cpus + 1, cpus, names(0)]);
-    assert_eq!(names(0), cpus + list("threads", &page["lines"]).len());
+    assert_eq!(names(0), cpus + list(&page["lines"], "threads").len());
 
-    let grounds = list("grounds", page);
+    let grounds = list(page, "grounds");
     assert_ne!(grounds[0], grounds[1]);
     assert_eq!(grounds[0], grounds[2]);
 }

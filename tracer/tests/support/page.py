@@ -106,7 +106,7 @@ out["bins"] = value("data.bins")
 
 # The box above the time line: all, those of one tid, nobody, all.
 out["filtered"] = []
-for text in ["", "String(data.threads.find(line => line.tid !== line.pid).tid)", "'no such thread'", "''"]:
+for text in ["", "String((data.threads.find(line => line.tid !== line.pid) || data.threads[0]).tid)", "'no such thread'", "''"]:
     value(f"(box => {{ box.value = {text or repr('')}; box.dispatchEvent(new Event('input')) }})(document.getElementById('filter'))")
     out["filtered"].append(value("lines.map(label)"))
 
