@@ -382,10 +382,15 @@ fn thread(flags: u16, buf: &mut &[u8]) -> (ThreadInfo, Birth) {
     )
 }
 
+/// Of switches. Damage cannot make sums of them overflow: no machine has switched so often.
+fn count(buf: &mut &[u8]) -> u64 {
+    buf.get_u64_ne().min(1 << 48)
+}
+
 fn counters(buf: &mut &[u8]) -> Counters {
     Counters {
-        nvcsw: buf.get_u64_ne(),
-        nivcsw: buf.get_u64_ne(),
+        nvcsw: count(buf),
+        nivcsw: count(buf),
         run_delay: Nanos(buf.get_u64_ne()),
         sum_exec: Nanos(buf.get_u64_ne()),
     }
@@ -393,11 +398,11 @@ fn counters(buf: &mut &[u8]) -> Counters {
 
 fn counted(buf: &mut &[u8]) -> CpuSwitches {
     CpuSwitches {
-        voluntary: buf.get_u64_ne(),
-        involuntary: buf.get_u64_ne(),
-        from_idle: buf.get_u64_ne(),
-        address_space_changes: buf.get_u64_ne(),
-        kinds: std::array::from_fn(|_| buf.get_u64_ne()),
+        voluntary: count(buf),
+        involuntary: count(buf),
+        from_idle: count(buf),
+        address_space_changes: count(buf),
+        kinds: std::array::from_fn(|_| count(buf)),
         idle_ns: buf.get_u64_ne(),
         idle_since_ns: buf.get_u64_ne(),
     }
