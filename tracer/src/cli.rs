@@ -39,6 +39,7 @@ pub enum Command {
     Record(Box<RecordOptions>),
     Report(Box<ReportOptions>),
     Export(Box<ExportOptions>),
+    Diff(Box<DiffOptions>),
     Doctor(DoctorOptions),
     /// Write the files that belong to an installation.
     #[command(hide = true)]
@@ -299,6 +300,43 @@ pub struct ExportOptions {
     // Last: its heading would go on to what follows it.
     #[command(flatten)]
     pub target: RecordedTarget,
+}
+
+/// Say what changed from one recording to another, as far as it is more than chance.
+///
+/// Threads of one name are compared together; numbers in names do not count. A change is told when its interval of
+/// 95 % does not hold 0, it stands out among all that is compared, and it is large enough to matter. A recording against
+/// itself has none.
+#[derive(Clone, Debug, Args)]
+pub struct DiffOptions {
+    /// The recording to compare with
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+
+    /// The recording that is compared
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t = DiffFormat::Table)]
+    pub format: DiffFormat,
+
+    /// Write here instead of to standard output; a regular file is replaced once all is written
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    // Last: its heading would go on to what follows it.
+    #[command(flatten)]
+    pub target: RecordedTarget,
+}
+
+/// What `diff` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people; fits the terminal
+    Table,
+    /// One JSON object, schema tracer.diff.v1
+    Json,
 }
 
 /// Whom to report of: the union of all that is given; nothing is all that was recorded.

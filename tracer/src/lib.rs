@@ -8,6 +8,7 @@ pub mod audit;
 pub mod births;
 pub mod counts;
 pub mod decode;
+pub mod diff;
 pub mod dist;
 pub mod engine;
 pub mod folded;

@@ -413,4 +413,4 @@ fn met(who: &Identity, engine: &Engine) -> Met {
 
 #[cfg(test)]
 #[path = "timeline_tests.rs"]
-mod tests;
+pub mod tests;

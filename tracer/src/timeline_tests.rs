@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The report, and all rows of a second time.
-fn told(run: &Run, lost: &[prop::sample::Index], keep: usize, part: Part) -> (Report, Rows) {
+pub fn told(run: &Run, lost: &[prop::sample::Index], keep: usize, part: Part) -> (Report, Rows) {
     let mut gone: Vec<usize> = Vec::new();
     let switches: Vec<usize> = (0..run.toy.records.len())
         .filter(|&index| matches!(run.toy.records[index].told, Told::Switch { .. }))

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use tracer::diff::{Change, Culprit, Diff, Group, Lone, Metric, Side, Slices, Subject};
 use tracer::host::Host;
 use tracer::model::{BirthKind, Comm, Nanos, OffState, Priority, WaitCause, WakerKind};
 use tracer::output::{self, Format, Style};
@@ -363,6 +364,67 @@ fn every_key_of_the_report_is_defined_and_no_other() {
     let undefined: Vec<_> = printed.difference(&named).collect();
     assert!(undefined.is_empty(), "not in docs/REPORT.md: {undefined:?}");
     let gone: Vec<_> = defined(report)
+        .into_iter()
+        .filter(|key| !printed.contains(key))
+        .collect();
+    assert!(gone.is_empty(), "docs/REPORT.md defines: {gone:?}");
+}
+
+#[test]
+fn every_key_of_the_diff_is_defined_and_no_other() {
+    let group = Group {
+        process: Comm::default(),
+        thread: Comm::default(),
+    };
+    let lone = Lone {
+        group,
+        own: false,
+        threads: 1,
+        run: 1.0,
+        wait: 1.0,
+        block: 1.0,
+        voluntary: 1.0,
+        involuntary: 1.0,
+    };
+    let culprit = Culprit {
+        kind: ChargeKind::Thread,
+        comm: None,
+    };
+    let diff = Diff {
+        before: Side::default(),
+        after: Side::default(),
+        slices: [Slices::of(Nanos(1)); 2],
+        caveats: Vec::new(),
+        no_intervals: None,
+        groups: 1,
+        compared: 1,
+        changes: vec![Change {
+            subject: Subject::Group(group),
+            own: false,
+            metric: Metric::WaitedFor(culprit),
+            before: 1.0,
+            after: 2.0,
+            interval: None,
+        }],
+        new: vec![lone],
+        gone: Vec::new(),
+    };
+    let mut out = Vec::new();
+    output::diff_json(&diff, &mut out).expect("memory takes all");
+    let mut printed = BTreeSet::new();
+    keys(
+        &serde_json::from_slice(&out).expect("one object"),
+        &mut printed,
+    );
+    let page = page("docs/REPORT.md");
+    let (_, chapter) = page
+        .split_once("\n# The diff, field by field\n")
+        .expect("the chapter");
+    // Keys that both have are defined with the report.
+    let named: BTreeSet<String> = backticked(&page).collect();
+    let undefined: Vec<_> = printed.difference(&named).collect();
+    assert!(undefined.is_empty(), "not in docs/REPORT.md: {undefined:?}");
+    let gone: Vec<_> = defined(chapter)
         .into_iter()
         .filter(|key| !printed.contains(key))
         .collect();

@@ -58,5 +58,5 @@ pub fn run(options: &ExportOptions) -> anyhow::Result<ExitCode> {
         Ok(())
     })?;
     exporter.finish()?;
-    verdict_of(&answer.report)
+    verdict_of(&answer.report.quality)
 }

@@ -59,6 +59,7 @@ mod tests {
         assert_eq!(
             names,
             [
+                "tracer-diff.1",
                 "tracer-doctor.1",
                 "tracer-export.1",
                 "tracer-record.1",

@@ -1,6 +1,7 @@
 //! One command per file; here: which one, and what its errors mean for the exit status.
 
 mod asked;
+pub mod diff;
 #[cfg(target_os = "linux")]
 pub mod doctor;
 pub mod export;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, WorkloadArguments};
 use crate::output::{Style, terminal};
-use crate::report::{Report, Verdict};
+use crate::report::{Quality, Report, Verdict};
 use crate::workload::{self, WorkloadOptions};
 
 /// Errors that decide the exit status. All others end with 1.
@@ -85,6 +86,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Report(options) => report::run(&options),
         Command::Export(options) => export::run(&options),
+        Command::Diff(options) => diff::run(&options),
         Command::Generate(options) => generate::run(&options.what).map(|()| ExitCode::SUCCESS),
         Command::Workload(WorkloadArguments {
             name,
@@ -129,9 +131,9 @@ fn style_of(output: Option<&Path>) -> Style {
 }
 
 /// An invalid report that somebody read is an error of its own.
-fn verdict_of(report: &Report) -> anyhow::Result<ExitCode> {
-    if report.quality.verdict == Verdict::Invalid {
-        let why = report.quality.reasons.first().cloned().unwrap_or_default();
+fn verdict_of(quality: &Quality) -> anyhow::Result<ExitCode> {
+    if quality.verdict == Verdict::Invalid {
+        let why = quality.reasons.first().cloned().unwrap_or_default();
         return Err(Failure::Invalid(format!("the report is invalid: {why}")).into());
     }
     Ok(ExitCode::SUCCESS)

@@ -47,7 +47,7 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     let seen = !output.is_closed();
     output.finish()?;
     if seen {
-        verdict_of(report)
+        verdict_of(&report.quality)
     } else {
         Ok(ExitCode::SUCCESS)
     }

@@ -478,7 +478,7 @@ fn write(
 /// reader went away and wanted to know nothing.
 fn verdict(Written { report, seen }: &Written) -> anyhow::Result<ExitCode> {
     match report {
-        Some(report) if *seen => verdict_of(report),
+        Some(report) if *seen => verdict_of(&report.quality),
         _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -22,6 +22,7 @@ pub use human::{bytes, count, duration};
 pub use json::line as json_line;
 pub use syscalls::name as syscall_name;
 
+use crate::diff::Diff;
 use crate::host::Host;
 use crate::report::{Report, Spike};
 
@@ -94,6 +95,16 @@ pub fn spike(
         Format::Json => Ok(()),
         Format::Ndjson => ndjson::write_spike(spike, out),
     }
+}
+
+/// Writes what two recordings differ in, for people.
+pub fn diff_table(diff: &Diff, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
+    text::write_diff(diff, style, out)
+}
+
+/// The same as one document, schema `tracer.diff.v1`.
+pub fn diff_json(diff: &Diff, out: &mut dyn io::Write) -> io::Result<()> {
+    json::write_diff(diff, out)
 }
 
 #[cfg(test)]

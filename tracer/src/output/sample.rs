@@ -9,6 +9,7 @@ use crate::report::{
 };
 
 pub mod births;
+pub mod diff;
 mod waits;
 
 pub use births::{forking, storm, without_forks};

@@ -103,7 +103,7 @@ pub fn culprit(share: &WaitedFor, cgroup: Option<&str>) -> String {
 }
 
 /// What is no thread and had the CPU.
-fn thing(kind: ChargeKind, cgroup: Option<&str>) -> String {
+pub fn thing(kind: ChargeKind, cgroup: Option<&str>) -> String {
     match kind {
         ChargeKind::Thread => "a thread".into(),
         ChargeKind::KernelThread => "a kernel thread".into(),

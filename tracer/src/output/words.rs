@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::diff::Metric;
 use crate::model::{BirthKind, NextKind, OffState, WaitCause, WakerKind};
 use crate::report::{
     ChargeKind, CheckedField, EndReason, KernelSource, KnownError, MemorySource, Model, Verdict,
@@ -126,6 +127,20 @@ pub fn birth(kind: BirthKind) -> &'static str {
         BirthKind::Vfork => "vfork",
         BirthKind::Thread => "thread",
         BirthKind::Worker => "worker",
+    }
+}
+
+/// What is compared, with its unit.
+pub fn metric(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Wait => "wait_ns_per_s",
+        Metric::WaitedFor(_) => "waited_for_ns_per_s",
+        Metric::Run => "run_ns_per_s",
+        Metric::Block => "block_ns_per_s",
+        Metric::Voluntary => "voluntary_per_s",
+        Metric::Involuntary => "involuntary_per_s",
+        Metric::Births => "births_per_s",
+        Metric::Stall => "stall_ns",
     }
 }
 

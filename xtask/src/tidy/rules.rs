@@ -3,9 +3,9 @@
 use super::source::{Source, paths};
 
 /// Turns bytes and times into reports: no clock, no file, no output, on any system.
-const CORE: [&str; 17] = [
+const CORE: [&str; 18] = [
     "model", "decode", "reorder", "engine", "ledger", "audit", "dist", "report", "summary",
-    "pipeline", "target", "host", "table", "folded", "insights", "spikes", "counts",
+    "pipeline", "target", "host", "table", "folded", "insights", "spikes", "counts", "diff",
 ];
 
 /// Move bytes, whatever they mean.

@@ -2,6 +2,7 @@
 //! a key that is absent was not asked for, or is not built yet.
 
 mod births;
+mod diff;
 mod head;
 mod rows;
 mod safe;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
 
 use self::safe::Safe;
+use crate::diff::Diff;
 use crate::host::Host;
 use crate::report::{Report, Spike};
 
@@ -22,6 +24,15 @@ const SCHEMA: &str = "tracer.report.v1";
 /// One document, indented.
 pub fn write(host: &Host, report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     Document::new(host, report).serialize(&mut Serializer::with_formatter(
+        &mut *out,
+        Safe(PrettyFormatter::new()),
+    ))?;
+    writeln!(out)
+}
+
+/// What two recordings differ in, as one document, indented.
+pub fn write_diff(diff: &Diff, out: &mut dyn io::Write) -> io::Result<()> {
+    diff::document(diff).serialize(&mut Serializer::with_formatter(
         &mut *out,
         Safe(PrettyFormatter::new()),
     ))?;

@@ -58,7 +58,7 @@ pub fn write(
         .try_for_each(|(text, label)| line(label, Ink::Plain, text))
 }
 
-fn traced(host: &Host, target: &Target, window: &Window) -> String {
+pub fn traced(host: &Host, target: &Target, window: &Window) -> String {
     // A description may quote a command or a cgroup.
     let what = escape::terminal(target.description.as_bytes());
     let what = or(&what, "nothing");

@@ -2,6 +2,7 @@
 
 mod births;
 mod columns;
+mod diff;
 mod grid;
 mod head;
 mod interval;
@@ -16,8 +17,13 @@ mod waits;
 use std::io;
 
 use super::Style;
+use crate::diff::Diff;
 use crate::host::Host;
 use crate::report::{Report, Spike};
+
+pub fn write_diff(diff: &Diff, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
+    diff::write(diff, style, out)
+}
 
 pub fn write_spike(spike: &Spike, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
     spikes::write_one(spike, style, out)
