@@ -42,7 +42,7 @@ pub struct Envelope<'a> {
 }
 
 /// No machine is up for so long (146 years): what says so is damaged, and sums of times would overflow.
-const LATEST: u64 = 1 << 62;
+pub const LATEST: Timestamp = Timestamp(1 << 62);
 
 /// `None` for bytes that are shorter than they say, or than a header, or of no time.
 #[inline]
@@ -53,7 +53,7 @@ pub fn envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let len = usize::from(header.get_u16_ne());
     let cpu = Cpu(header.get_u16_ne());
     let record = bytes.get(..len)?;
-    let sound = len >= size_of::<record::Header>() && at.0 < LATEST;
+    let sound = len >= size_of::<record::Header>() && at < LATEST;
     sound.then_some(Envelope { at, cpu, record })
 }
 
@@ -382,10 +382,15 @@ fn thread(flags: u16, buf: &mut &[u8]) -> (ThreadInfo, Birth) {
     )
 }
 
+/// Of switches. Damage cannot make sums of them overflow: no machine has switched so often.
+fn count(buf: &mut &[u8]) -> u64 {
+    buf.get_u64_ne().min(1 << 48)
+}
+
 fn counters(buf: &mut &[u8]) -> Counters {
     Counters {
-        nvcsw: buf.get_u64_ne(),
-        nivcsw: buf.get_u64_ne(),
+        nvcsw: count(buf),
+        nivcsw: count(buf),
         run_delay: Nanos(buf.get_u64_ne()),
         sum_exec: Nanos(buf.get_u64_ne()),
     }
@@ -393,11 +398,11 @@ fn counters(buf: &mut &[u8]) -> Counters {
 
 fn counted(buf: &mut &[u8]) -> CpuSwitches {
     CpuSwitches {
-        voluntary: buf.get_u64_ne(),
-        involuntary: buf.get_u64_ne(),
-        from_idle: buf.get_u64_ne(),
-        address_space_changes: buf.get_u64_ne(),
-        kinds: std::array::from_fn(|_| buf.get_u64_ne()),
+        voluntary: count(buf),
+        involuntary: count(buf),
+        from_idle: count(buf),
+        address_space_changes: count(buf),
+        kinds: std::array::from_fn(|_| count(buf)),
         idle_ns: buf.get_u64_ne(),
         idle_since_ns: buf.get_u64_ne(),
     }

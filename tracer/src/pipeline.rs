@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 use crate::{
     audit::Tolerance,
     births::Births,
-    decode::{Envelope, decode, envelope, is_history},
+    decode::{Envelope, LATEST, decode, envelope, is_history},
     engine::{Engine, Facts, tasks::ProcessId},
     folded::FoldedRows,
     ledger::{self, Both, Ledger},
@@ -249,6 +249,7 @@ impl Pipeline {
 
     /// The stream has ended and the window closes at `end`: the report over all of it.
     pub fn finish(&mut self, end: Timestamp, outside: &Outside) -> Report {
+        let end = end.min(LATEST);
         self.close(end);
         self.advance(Timestamp(u64::MAX));
         let Pipeline {

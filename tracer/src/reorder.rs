@@ -166,10 +166,10 @@ impl Queue {
         }
     }
 
-    /// Gives up the room of what is released, once that is much more than what is left to move.
+    /// Gives up the room of what is released, once that is no less than what is left to move.
     fn tidy(&mut self) {
         let left = self.entries.len() - self.next;
-        if self.next == 0 || self.next < 2 * left {
+        if self.next == 0 || self.next < left {
             return;
         }
         let bytes = self.bytes.len();

@@ -15,6 +15,7 @@ use support::machine::{allowed_cpus, background_workload, until};
 use support::pipe::Pipe;
 use support::planted::{Planted, cpu};
 use support::{Outcome, Running, binary, na, tracer};
+use tracer::recording::{Item, Reader, Writer};
 
 fn read(path: &Path) -> Value {
     let text = fs::read(path).expect("read a report");
@@ -292,7 +293,7 @@ fn what_was_before_a_spike_is_written() {
     let tracer = Running::start(&mut command);
     // More than is kept before a spike.
     std::thread::sleep(Duration::from_millis(1_500));
-    for path in [&recording, &dir.path().join("recording.1")] {
+    for file in ["recording", "recording.1"] {
         let pulse = ["pulses", "--count", "1", "--duration", "60ms"];
         let mut neighbour = Planted::pinned(cpu(), &pulse);
         if !neighbour.policy("--fifo", 50) {
@@ -301,37 +302,29 @@ fn what_was_before_a_spike_is_written() {
         }
         neighbour.open();
         neighbour.ends();
-        let name = path.display().to_string();
+        let name = dir.path().join(file).display().to_string();
         until("the recording is written", || tracer_has_written(&name));
-        let report = tracer_report(&name);
-        let quality = &report["quality"];
-        assert_eq!(quality["verdict"], "valid", "{quality:#}");
-        let length = report["window"]["duration_ns"].as_u64();
-        // What is kept before, a second after, and up to a quarter more of each.
-        assert!(
-            length > Some(1_400_000_000) && length < Some(4_000_000_000),
-            "{length:?}"
-        );
-        let spikes = list(&report, "spikes");
-        assert_eq!(spikes.len(), 1, "{spikes:#?}");
-        assert_eq!(spikes[0]["pid"], victim.pid());
-        assert_eq!(
-            spikes[0]["waited_for"][0]["policy"], "SCHED_FIFO",
-            "{}",
-            spikes[0]
-        );
+        // What is kept for the next one is all after this.
         std::thread::sleep(Duration::from_millis(700));
     }
     tracer.signal(Signal::INT);
-    let outcome = tracer.finish();
-    outcome.expect_code(0);
-    assert!(
-        outcome.stderr().contains("no spike since"),
-        "{}",
-        outcome.stderr()
-    );
-    let files = fs::read_dir(dir.path()).expect("a directory").count();
-    assert_eq!(files, 2);
+    tracer.finish().expect_code(0);
+    let mut named = 0;
+    for file in fs::read_dir(dir.path()).expect("a directory").flatten() {
+        let report = tracer_report(&file.path().display().to_string());
+        let quality = &report["quality"];
+        assert_eq!(quality["verdict"], "valid", "{quality:#}");
+        let length = report["window"]["duration_ns"].as_u64();
+        // What is kept before, a second after, and a part more that is not forgotten yet.
+        assert!(length > Some(500_000_000), "{length:?}");
+        assert!(length < Some(4_000_000_000), "{length:?}");
+        let spikes = list(&report, "spikes");
+        assert!(spikes.iter().all(|spike| spike["pid"] == victim.pid()));
+        // Whoever else there is on this machine may be the cause of more of them.
+        let planted = |spike: &&Value| spike["waited_for"][0]["policy"] == "SCHED_FIFO";
+        named += spikes.iter().filter(planted).count();
+    }
+    assert_eq!(named, 2);
 }
 
 fn tracer_has_written(name: &str) -> bool {
@@ -423,4 +416,188 @@ fn what_is_no_recording_is_refused_in_one_line() {
     assert_eq!(full.status.code(), Some(1));
     let text = String::from_utf8_lossy(&full.stderr);
     assert!(text.contains("No space left on device"), "{text}");
+}
+
+/// A file system with little room, gone with this.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new(size: &str) -> Small {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = format!("size={size}");
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(dir.path());
+        assert!(mount.status().expect("run mount").success());
+        Small(dir)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_the_recording_and_what_is_there_is_read() {
+    let small = Small::new("128k");
+    let recording = small.0.path().join("recording");
+    let name = recording.display().to_string();
+    let load = background_workload(&["demo", "--duration", "20s"]);
+    let outcome = tracer(["record", "-o", &name, "--duration", "15s"]);
+    drop(load);
+    outcome.expect_code(1);
+    let told = outcome.stderr();
+    assert!(told.starts_with("error: write recording to "), "{told}");
+    assert!(told.contains("No space left on device"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    let outcome = tracer(["report", &name, "--format", "json"]);
+    outcome.expect_code(0);
+    assert!(
+        outcome.stderr().contains("was cut off"),
+        "{}",
+        outcome.stderr()
+    );
+    let report = outcome.json();
+    assert_eq!(report["quality"]["verdict"], "degraded");
+    assert!(report["quality"]["received_switches"].as_u64() > Some(100));
+}
+
+/// A recording of a second, in several blocks.
+fn several_blocks() -> (tempfile::TempDir, Vec<u8>) {
+    let load = background_workload(&["demo", "--duration", "4s"]);
+    let (dir, outcome) = record(&["--duration", "3s"]);
+    outcome.expect_code(0);
+    drop(load);
+    let bytes = fs::read(dir.path().join("recording")).expect("read a recording");
+    (dir, bytes)
+}
+
+/// Where the payload of each block is: sizes are as docs/ARCHITECTURE.md has them.
+fn payloads(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let size = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+    let mut at = 22 + size(14) as usize;
+    let mut found = Vec::new();
+    while at < bytes.len() {
+        let begins = at + 40;
+        at = begins + size(at + 8) as usize;
+        found.push(begins..at);
+    }
+    assert_eq!(at, bytes.len());
+    found
+}
+
+#[test]
+fn a_flipped_bit_in_any_block_is_told() {
+    let (dir, bytes) = several_blocks();
+    let blocks = payloads(&bytes);
+    assert!(blocks.len() > 3, "{blocks:?}");
+    let name = dir.path().join("damaged").display().to_string();
+    let mut received = Vec::new();
+    for block in &blocks {
+        let mut damaged = bytes.clone();
+        damaged[block.start + block.len() / 2] ^= 4;
+        fs::write(&name, &damaged).expect("write a file");
+        let outcome = tracer(["report", &name, "--format", "json"]);
+        outcome.expect_code(0);
+        assert!(
+            outcome.stderr().contains("was cut off"),
+            "{}",
+            outcome.stderr()
+        );
+        let report = outcome.json();
+        let quality = &report["quality"];
+        assert_eq!(quality["verdict"], "degraded", "{quality:#}");
+        let said = quality["reasons"].to_string();
+        assert!(said.contains("cut off"), "{said}");
+        received.push(quality["received_switches"].as_u64().expect("a number"));
+    }
+    // As far as it could be read: of the later block more.
+    assert!(
+        received.is_sorted() && received.last() > received.first(),
+        "{received:?}"
+    );
+}
+
+#[test]
+fn a_file_that_ends_anywhere_is_an_error_or_a_part() {
+    let (dir, bytes) = several_blocks();
+    let name = dir.path().join("cut").display().to_string();
+    let header = 22 + payloads(&bytes)[0].start - 40 - 22;
+    let lengths = (0..20)
+        .map(|step| bytes.len() * step / 20)
+        .chain([7, 21, header - 1, header]);
+    for length in lengths {
+        fs::write(&name, &bytes[..length]).expect("write a file");
+        let outcome = tracer(["report", &name, "--format", "json"]);
+        let told = outcome.stderr();
+        if length < header {
+            outcome.expect_code(1);
+            assert!(told.starts_with("error: read recording "), "{told}");
+        } else {
+            outcome.expect_code(0);
+            assert!(told.contains("was cut off"), "{told}");
+            assert_eq!(outcome.json()["quality"]["verdict"], "degraded");
+        }
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+/// The numbers in a file are the same everywhere; what its machine was is in its header.
+#[test]
+fn a_recording_of_another_architecture_is_told_as_there() {
+    let (dir, outcome) = record(&["--", "sh", "-c", "sleep 0.1"]);
+    outcome.expect_code(0);
+    let file = fs::read(dir.path().join("recording")).expect("read a recording");
+    let mut reader = Reader::open(file.as_slice()).expect("a recording");
+    let header = String::from_utf8_lossy(reader.header()).into_owned();
+    let native = format!("\"arch\":\"{}\"", std::env::consts::ARCH);
+    let other = match std::env::consts::ARCH {
+        "aarch64" => "x86_64",
+        _ => "aarch64",
+    };
+    assert!(header.contains(&native), "{header}");
+    let header = header.replace(&native, &format!("\"arch\":\"{other}\""));
+    let mut writer = Writer::new(Vec::new(), header.as_bytes()).expect("memory takes all");
+    while reader
+        .next_block(|item| {
+            match item {
+                Item::Record(bytes) => writer.record(bytes),
+                Item::Advance(watermark) => writer.advance(watermark),
+            }
+            .expect("memory takes all");
+        })
+        .expect("a slice can be read")
+    {}
+    let trailer = reader.trailer().expect("it is whole").to_vec();
+    let elsewhere = dir.path().join("elsewhere");
+    let written = writer.finish(&trailer).expect("memory takes all");
+    fs::write(&elsewhere, written).expect("write a file");
+    let ask = |name: &Path| {
+        let outcome = tracer(["report", &name.display().to_string(), "--format", "json"]);
+        outcome.expect_code(0);
+        outcome.json()
+    };
+    let [mut here, mut there] = [ask(&dir.path().join("recording")), ask(&elsewhere)];
+    assert_eq!(there["host"]["arch"], other);
+    // The number of a call is another call there.
+    let slept = |report: &Value| {
+        let all = report["processes"].to_string();
+        all.contains("\"syscall\":\"clock_nanosleep\"")
+    };
+    assert!(slept(&here) && !slept(&there));
+    for report in [&mut here, &mut there] {
+        report["host"]["arch"].take();
+        for process in report["processes"].as_array_mut().expect("a list") {
+            for thread in process["threads"].as_array_mut().expect("a list") {
+                // Names of system calls are what differs.
+                thread["off_cpu"].take();
+                thread["blocked_on"].take();
+            }
+        }
+        report["insights"].take();
+    }
+    assert_eq!(difference(&here, &there, ""), None);
 }

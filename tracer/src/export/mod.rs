@@ -6,6 +6,7 @@
 
 mod csv;
 mod folded;
+mod html;
 mod ndjson;
 mod parquet;
 mod perfetto;
@@ -34,6 +35,8 @@ pub enum Format {
     Csv,
     /// Stacks of names and nanoseconds, for flame graphs: what threads were off the CPU in and waited for
     Folded,
+    /// One page for a browser that needs nothing else: report, tables and a time line
+    Html,
     /// Tracks of threads and CPUs, with wake-ups as arrows, for ui.perfetto.dev
     Perfetto,
 }
@@ -67,6 +70,7 @@ pub fn exporter<'a>(
         Format::Ndjson => Box::new(Text::new(ndjson::Ndjson::new(known), to)?),
         Format::Csv => Box::new(Text::new(csv::Csv::new(known, table), to)?),
         Format::Folded => Box::new(Text::new(folded::Folded::new(known), to)?),
+        Format::Html => Box::new(Text::new(html::Html::new(known), to)?),
         Format::Perfetto => Box::new(Text::new(perfetto::Perfetto::new(known), to)?),
     })
 }

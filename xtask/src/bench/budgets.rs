@@ -21,7 +21,7 @@ enum Limit {
 
 use Limit::{AtLeast, AtMost};
 
-const BUDGETS: [Budget; 6] = [
+const BUDGETS: [Budget; 10] = [
     Budget {
         what: "whole system, part of what runqlat adds to a pipe round trip",
         section: "pipe",
@@ -57,6 +57,30 @@ const BUDGETS: [Budget; 6] = [
         section: "collector",
         figure: Figure::MemoryMib,
         limit: AtMost(64.0),
+    },
+    Budget {
+        what: "recording, bytes a switch of a pipe",
+        section: "recordings",
+        figure: Figure::PipeBytes,
+        limit: AtMost(8.0),
+    },
+    Budget {
+        what: "recording, bytes a switch of 800 processes",
+        section: "recordings",
+        figure: Figure::MessagingBytes,
+        limit: AtMost(16.0),
+    },
+    Budget {
+        what: "report of a recording on one CPU, million switches/s",
+        section: "recordings",
+        figure: Figure::ReportMillionsPerSecond,
+        limit: AtLeast(5.0),
+    },
+    Budget {
+        what: "the same, times what perf sched timehist does",
+        section: "recordings",
+        figure: Figure::ReportRatio,
+        limit: AtLeast(5.0),
     },
 ];
 

@@ -25,6 +25,10 @@ pub enum Figure {
     CoreMillionsPerSecond,
     StartMs,
     MemoryMib,
+    PipeBytes,
+    MessagingBytes,
+    ReportMillionsPerSecond,
+    ReportRatio,
 }
 
 pub fn spread_json(spread: Option<Spread>) -> Value {

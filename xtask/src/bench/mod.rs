@@ -17,6 +17,7 @@ mod pipe;
 mod prepare;
 mod probes;
 pub mod process;
+mod recordings;
 mod report;
 mod series;
 mod start;
@@ -57,7 +58,7 @@ struct Section {
     run: fn(&Bench) -> anyhow::Result<Findings>,
 }
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     Section {
         name: "pipe",
         title: "Added to one pipe round trip, all on one CPU",
@@ -92,6 +93,11 @@ const SECTIONS: [Section; 9] = [
         name: "core",
         title: "The core alone",
         run: core::run,
+    },
+    Section {
+        name: "recordings",
+        title: "Recordings, and reports of them",
+        run: recordings::run,
     },
     Section {
         name: "probes",

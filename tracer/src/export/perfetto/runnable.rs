@@ -30,7 +30,7 @@ impl Runnable {
         let mut from = from.max(0);
         while from < to {
             let bin = from / self.bin;
-            let end = to.min((bin + 1) * self.bin);
+            let end = to.min((bin + 1).saturating_mul(self.bin));
             self.waited[bin as usize] += end - from;
             from = end;
         }
