@@ -89,7 +89,9 @@ fn a_process_has_what_it_touched_and_each_thread_its_stack() {
     // One thread more touches 64 KiB more, another one 128 ...
     let more: u64 = (2..=8).map(|n| n * STEP).sum();
     let grown = pss - bytes(&few["memory"], "pss_bytes");
-    assert!(grown >= more && grown < more + MIB, "{grown} for {more}");
+    // A page of the program counts by how many share it, and those come and go.
+    let close = grown + 64 * KIB >= more && grown < more + MIB;
+    assert!(close, "{grown} for {more}");
 
     let threads = list(&process, "threads");
     assert_eq!(threads.len(), 9);
