@@ -346,6 +346,15 @@ fn without_a_spike_nothing_is_left_behind() {
         outcome.stderr()
     );
     assert!(!dir.path().join("recording").exists());
+    // What is no file stays where it is.
+    let device = dir.path().join("null");
+    let mut mknod = Command::new("mknod");
+    let made = mknod.arg(&device).args(["c", "1", "3"]).status();
+    assert!(made.expect("run mknod").success());
+    let name = device.display().to_string();
+    let outcome = tracer([&["record", "-o", &name][..], &options].concat());
+    outcome.expect_code(0);
+    assert!(device.exists());
     for (option, value) in [("--max-size", "1KiB"), ("--keep", "1s")] {
         let (_, outcome) = record(&[option, value]);
         outcome.expect_code(2);

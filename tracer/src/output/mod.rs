@@ -19,7 +19,7 @@ use std::io;
 
 pub use escape::terminal;
 pub use human::{bytes, count, duration};
-pub use json::line as json_line;
+pub use json::{Cost as JsonCost, cost as json_cost, line as json_line};
 pub use syscalls::name as syscall_name;
 
 use crate::diff::Diff;

@@ -151,7 +151,9 @@ impl Memory {
     /// At the end of the recording. `None`: there is nothing to write.
     pub fn finish(mut self, trailer: &[u8]) -> anyhow::Result<Option<Recorded>> {
         if self.keep.is_some() && self.due.is_none() {
-            if self.file.take().is_some() {
+            // Only a file is ours to take away: not a device or a pipe that somebody named.
+            let untouched = self.file.take().is_some();
+            if untouched && self.path.is_file() {
                 let name = self.path.display();
                 fs::remove_file(&self.path).with_context(|| format!("remove {name}"))?;
             }

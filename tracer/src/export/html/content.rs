@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::LINES;
 use crate::host::Host;
 use crate::model::Nanos;
-use crate::output::{escape, sentence, words};
-use crate::report::{Cost, Process, Report, Spike, Thread, Totals, WaitedFor};
+use crate::output::{JsonCost, escape, json_cost, sentence, words};
+use crate::report::{Process, Report, Spike, Thread, Totals, WaitedFor};
 
 /// Rows of a table, bars of threads, parts of a bar. More would not be read.
 const ROWS: usize = LINES;
@@ -24,7 +24,7 @@ pub struct Content<'a> {
     target: &'a str,
     verdict: &'static str,
     reasons: &'a [String],
-    cost: Option<ShownCost<'a>>,
+    cost: Option<JsonCost<'a>>,
     insights: Vec<[&'a str; 3]>,
     /// `None`: not asked for.
     slower_ns: Option<u64>,
@@ -34,31 +34,6 @@ pub struct Content<'a> {
     /// Threads without a bar, and how long they waited.
     no_bar: (u64, u64),
     tables: Vec<Table<'a>>,
-}
-
-#[derive(Serialize)]
-struct ShownCost<'a> {
-    kernel_events: u64,
-    kernel_ns_per_event: Option<f64>,
-    method: &'a str,
-    collector_cpu_ns: u64,
-    collector_max_rss_bytes: u64,
-    cpu_percent_of_one: Option<f64>,
-    cpu_percent_of_machine: Option<f64>,
-    syscall_ns: Option<f64>,
-}
-
-fn cost(cost: &Cost) -> ShownCost<'_> {
-    ShownCost {
-        kernel_events: cost.kernel_events,
-        kernel_ns_per_event: cost.kernel_ns_per_event,
-        method: &cost.method,
-        collector_cpu_ns: cost.collector_cpu.0,
-        collector_max_rss_bytes: cost.collector_max_rss_bytes,
-        cpu_percent_of_one: cost.cpu_percent_of_one,
-        cpu_percent_of_machine: cost.cpu_percent_of_machine,
-        syscall_ns: cost.syscall_ns,
-    }
 }
 
 #[derive(Serialize)]
@@ -391,7 +366,7 @@ pub fn content<'a>(host: &'a Host, report: &'a Report) -> Content<'a> {
         target: &report.target.description,
         verdict: words::verdict(report.quality.verdict),
         reasons: &report.quality.reasons,
-        cost: report.cost.as_ref().map(cost),
+        cost: report.cost.as_ref().map(json_cost),
         insights: report
             .insights
             .iter()

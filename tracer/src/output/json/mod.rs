@@ -9,6 +9,8 @@ mod safe;
 mod spikes;
 mod waits;
 
+pub use head::{Cost, cost};
+
 use std::io;
 
 use serde::Serialize;
