@@ -278,6 +278,11 @@ impl Who {
     pub fn is_nameless(&self) -> bool {
         self.pid == 0 && self.tid != 0
     }
+
+    /// Nothing known of this one speaks against its being the other, which has the same tid.
+    pub fn may_be(&self, other: &Who) -> bool {
+        self.pid == other.pid || self.is_nameless()
+    }
 }
 
 /// A thread as the task iterator or `task_newtask` describes it.

@@ -31,12 +31,12 @@ impl Engine {
             interrupts: switch.interrupts,
         };
         let end = End {
-            charge: self.charge(&switch.prev, prev),
+            charge: self.charge(&switch.prev, prev, at),
             came,
             gap: switch.gap,
             taken: Some(taken),
         };
-        let next = self.charge(&switch.next, next);
+        let next = self.charge(&switch.next, next, at);
         self.history.left(cpu, at, end, next);
     }
 
@@ -47,15 +47,15 @@ impl Engine {
             None => end.charge,
             Some(0) => Charge::Idle,
             // What is kept of others may be told before their names are.
-            Some(tid) => Charge::Who(self.tasks.names.numbered(tid)),
+            Some(tid) => Charge::Who(self.tasks.names.numbered(tid, at)),
         };
         self.history.others_left(cpu, at, end, next);
     }
 
-    pub(super) fn met(&mut self, who: &Who) -> Charge {
+    pub(super) fn met(&mut self, who: &Who, at: Timestamp) -> Charge {
         match who.tid {
             0 => Charge::Idle,
-            _ => Charge::Who(self.tasks.names.meet(*who)),
+            _ => Charge::Who(self.tasks.names.meet(*who, at)),
         }
     }
 
@@ -200,13 +200,13 @@ impl Engine {
         }
     }
 
-    fn charge(&mut self, side: &Side, slot: Option<Slot>) -> Charge {
+    fn charge(&mut self, side: &Side, slot: Option<Slot>, at: Timestamp) -> Charge {
         if side.tid == 0 {
             return Charge::Idle;
         }
         Charge::Who(match slot {
             Some(slot) => self.threads[slot].name,
-            None => self.tasks.names.numbered(side.tid),
+            None => self.tasks.names.numbered(side.tid, at),
         })
     }
 

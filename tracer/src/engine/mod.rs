@@ -195,7 +195,7 @@ impl Engine {
                 stays,
             } => {
                 let end = End {
-                    charge: self.met(who),
+                    charge: self.met(who, at),
                     came: ran.map(|ran| at.before(ran)),
                     gap: *gap,
                     taken: taken.map(|(steal, interrupts)| Taken { steal, interrupts }),
@@ -204,7 +204,7 @@ impl Engine {
                 self.on_left(at, event.cpu, end, next);
             }
             What::Named(who) => {
-                self.tasks.names.introduce(*who);
+                self.tasks.names.introduce(*who, at);
             }
             What::Seen(info) => self.on_seen(at, info, sink),
             What::SeenAtEnd(info) => self.on_seen_at_end(at, info, sink),

@@ -1,18 +1,25 @@
 //! Who can be to blame: a short number for everybody who ever had a CPU, and what is known of them.
 //!
 //! In: identities, as they become known and change. Out: numbers that stay valid when a thread's slot is
-//! another one's. Must not know: time, states.
+//! another one's. Must not know: states, what took how long.
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{Who, WhoId};
+use crate::model::{Timestamp, Who, WhoId};
 
 /// So many are kept in any case.
 const MANY: usize = 1024;
 
 #[derive(Debug)]
+struct Entry {
+    who: Who,
+    /// Of one that has no slot: as of when it was first told of. That may be ahead of its birth.
+    told: Option<Timestamp>,
+}
+
+#[derive(Debug)]
 pub struct Names {
-    entries: Vec<Option<Who>>,
+    entries: Vec<Option<Entry>>,
     free: Vec<WhoId>,
     /// Whoever has this tid now, or had it last.
     by_tid: FxHashMap<u32, WhoId>,
@@ -33,6 +40,10 @@ impl Default for Names {
 
 impl Names {
     pub fn get(&self, id: WhoId) -> Option<&Who> {
+        self.entry(id).map(|entry| &entry.who)
+    }
+
+    fn entry(&self, id: WhoId) -> Option<&Entry> {
         self.entries.get(id.0 as usize)?.as_ref()
     }
 
@@ -41,24 +52,40 @@ impl Names {
     }
 
     /// Whoever has this tid: without a name, until somebody tells it.
-    pub fn numbered(&mut self, tid: u32) -> WhoId {
+    pub fn numbered(&mut self, tid: u32, at: Timestamp) -> WhoId {
         self.of_tid(tid).unwrap_or_else(|| {
-            self.add(Who {
+            let who = Who {
                 tid,
                 ..Who::default()
-            })
+            };
+            self.add(who, Some(at))
         })
     }
 
-    /// Somebody new.
-    pub fn add(&mut self, who: Who) -> WhoId {
+    /// One that has a slot now, and whose life began at `start`, where that is known. What came of it before may
+    /// have been told already.
+    pub fn place(&mut self, who: Who, start: Option<Timestamp>) -> WhoId {
+        let of_it = |entry: &Entry| {
+            entry.who.may_be(&who) && start.is_some_and(|start| entry.told >= Some(start))
+        };
+        match self.of_tid(who.tid) {
+            Some(id) if self.entry(id).is_some_and(of_it) => {
+                self.entries[id.0 as usize] = Some(Entry { who, told: None });
+                id
+            }
+            _ => self.add(who, None),
+        }
+    }
+
+    fn add(&mut self, who: Who, told: Option<Timestamp>) -> WhoId {
+        let entry = Some(Entry { who, told });
         let id = match self.free.pop() {
             Some(id) => {
-                self.entries[id.0 as usize] = Some(who);
+                self.entries[id.0 as usize] = entry;
                 id
             }
             None => {
-                self.entries.push(Some(who));
+                self.entries.push(entry);
                 WhoId(self.entries.len() as u32 - 1)
             }
         };
@@ -67,25 +94,24 @@ impl Names {
     }
 
     /// Somebody of whom only this tells: who has the tid already, unless that is another process's thread.
-    pub fn meet(&mut self, who: Who) -> WhoId {
-        let same = |known: &Who| known.pid == who.pid || known.is_nameless();
+    pub fn meet(&mut self, who: Who, at: Timestamp) -> WhoId {
         match self.of_tid(who.tid) {
-            Some(id) if self.get(id).is_some_and(same) => {
+            Some(id) if self.get(id).is_some_and(|known| known.may_be(&who)) => {
                 self.update(id, who);
                 id
             }
-            _ => self.add(who),
+            _ => self.add(who, Some(at)),
         }
     }
 
     /// Somebody who may be known already, and better.
-    pub fn introduce(&mut self, who: Who) {
+    pub fn introduce(&mut self, who: Who, at: Timestamp) {
         let id = self.of_tid(who.tid);
         match id.and_then(|id| Some((id, self.get(id)?))) {
             Some((id, known)) if known.is_nameless() => self.update(id, who),
             Some((_, known)) if known.pid == who.pid => {}
             _ => {
-                self.add(who);
+                self.add(who, Some(at));
             }
         }
     }
@@ -95,10 +121,10 @@ impl Names {
         let Some(Some(known)) = self.entries.get_mut(id.0 as usize) else {
             return;
         };
-        if known.tid != who.tid {
+        if known.who.tid != who.tid {
             self.by_tid.insert(who.tid, id);
         }
-        *known = who;
+        known.who = who;
     }
 
     /// Whether it is time to forget.
@@ -115,7 +141,7 @@ impl Names {
             }
         }
         for ((index, entry), kept) in (0..).zip(&mut self.entries).zip(kept) {
-            let Some(who) = entry.take_if(|_| !kept) else {
+            let Some(Entry { who, .. }) = entry.take_if(|_| !kept) else {
                 continue;
             };
             let id = WhoId(index);
@@ -133,6 +159,8 @@ impl Names {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(100);
+
     fn who(pid: u32, tid: u32) -> Who {
         Who {
             pid,
@@ -144,9 +172,9 @@ mod tests {
     #[test]
     fn a_tid_used_again_is_somebody_else() {
         let mut names = Names::default();
-        let first = names.meet(who(1, 7));
-        assert_eq!(names.meet(who(1, 7)), first);
-        let second = names.meet(who(2, 7));
+        let first = names.meet(who(1, 7), NOW);
+        assert_eq!(names.meet(who(1, 7), NOW), first);
+        let second = names.meet(who(2, 7), NOW);
         assert_ne!(first, second);
         assert_eq!(names.get(first).map(|who| who.pid), Some(1));
         assert_eq!(names.of_tid(7), Some(second));
@@ -155,20 +183,39 @@ mod tests {
     #[test]
     fn who_had_only_a_number_gets_a_name_and_stays_the_same() {
         let mut names = Names::default();
-        let first = names.numbered(7);
-        assert_eq!(names.numbered(7), first);
-        names.introduce(who(1, 7));
+        let first = names.numbered(7, NOW);
+        assert_eq!(names.numbered(7, NOW), first);
+        names.introduce(who(1, 7), NOW);
         assert_eq!(names.get(first), Some(&who(1, 7)));
-        let second = names.add(who(0, 8));
-        assert_eq!(names.meet(who(1, 8)), second);
+        let second = names.numbered(8, NOW);
+        assert_eq!(names.meet(who(1, 8), NOW), second);
         assert_eq!(names.get(second), Some(&who(1, 8)));
+    }
+
+    #[test]
+    fn who_was_told_of_ahead_of_its_birth_is_the_same() {
+        let mut names = Names::default();
+        let told = names.meet(who(7, 7), NOW);
+        assert_eq!(names.place(who(7, 7), Some(Timestamp(90))), told);
+        // It has a slot now: another that is born with its numbers is somebody else.
+        assert_ne!(names.place(who(7, 7), Some(Timestamp(95))), told);
+    }
+
+    #[test]
+    fn who_is_born_with_the_tid_of_one_that_was_told_of_is_somebody_else() {
+        let mut names = Names::default();
+        let told = names.meet(who(7, 7), NOW);
+        let numbered = names.numbered(8, NOW);
+        assert_ne!(names.place(who(7, 7), Some(Timestamp(110))), told);
+        assert_ne!(names.place(who(8, 8), Some(Timestamp(110))), numbered);
+        assert_ne!(names.place(who(8, 8), None), numbered);
     }
 
     #[test]
     fn who_is_forgotten_makes_room_and_who_is_referred_to_stays() {
         let mut names = Names::default();
         let ids: Vec<WhoId> = (0..=MANY as u32)
-            .map(|tid| names.add(who(1, tid)))
+            .map(|tid| names.place(who(1, tid), None))
             .collect();
         assert!(names.is_crowded());
         names.forget_all_but([ids[3]].into_iter());
@@ -176,7 +223,7 @@ mod tests {
         assert_eq!(names.get(ids[3]), Some(&who(1, 3)));
         assert_eq!(names.get(ids[4]), None);
         assert_eq!(names.of_tid(4), None);
-        let reused = names.add(who(2, 4));
+        let reused = names.place(who(2, 4), None);
         assert!(ids.contains(&reused));
         assert_eq!(names.get(reused), Some(&who(2, 4)));
     }

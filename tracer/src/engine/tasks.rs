@@ -350,7 +350,7 @@ impl Tasks {
     }
 
     fn place(&mut self, mut who: Identity) -> Slot {
-        who.name = self.names.add(self.as_culprit(&who));
+        who.name = self.names.place(self.as_culprit(&who), who.start);
         who.serial = self.placed;
         self.placed = self.placed.wrapping_add(1);
         let holder = (who.key, who.tid);

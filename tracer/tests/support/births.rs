@@ -252,11 +252,10 @@ fn fork_problem(fork: &Value, measured: bool) -> Option<&'static str> {
     if let (Some(exit), Some(born)) = (fork["exit"]["at_ns"].as_i64(), fork["at_ns"].as_i64()) {
         // It leaves its CPU for the last time after it has called exit.
         let least = exit - born - fork["wake_ns"].as_i64().unwrap_or(0);
-        if fork["lifetime_ns"]
-            .as_i64()
-            .is_none_or(|lived| lived < least)
-        {
-            return Some("ended before it called exit");
+        match fork["lifetime_ns"].as_i64() {
+            None => return Some("ended, and no length of its life"),
+            Some(lived) if lived < least => return Some("ended before it called exit"),
+            Some(_) => {}
         }
     }
     if fork["kind"] == "thread" && fork["parent"]["pid"] != fork["child"]["pid"] {

@@ -50,12 +50,16 @@ pub fn check_report(report: &Value) {
 }
 
 /// The same where something may have been lost: then the last switch of a thread may be among it, and its
-/// exit is known and its counters are not.
+/// exit is known and neither its counters nor the length of its life are.
 #[track_caller]
 pub fn check_lossy_report(report: &Value) {
     let mut problems = problems(report);
     if report["quality"]["lost_records"].as_u64() > Some(0) {
-        problems.retain(|problem| !problem.ends_with("ended, and no counters of the kernel"));
+        let unknown = |problem: &String| {
+            problem.ends_with("ended, and no counters of the kernel")
+                || problem.starts_with("ended, and no length of its life")
+        };
+        problems.retain(|problem| !unknown(problem));
     }
     assert!(
         problems.is_empty(),
