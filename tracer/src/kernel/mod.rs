@@ -2,6 +2,7 @@
 
 pub mod alarm;
 pub mod btf;
+pub mod capabilities;
 pub mod cgroup;
 pub mod cost;
 pub mod counts;
@@ -9,6 +10,7 @@ mod diagnostics;
 pub mod fields;
 pub mod host;
 mod interrupts;
+pub mod keeper;
 mod layout;
 mod load;
 pub mod memory;
