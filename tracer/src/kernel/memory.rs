@@ -246,7 +246,7 @@ impl Space {
 }
 
 /// Field 22 of `/proc/PID/stat`; the name before may hold spaces and brackets.
-fn start_ticks(stat: &[u8]) -> Option<u64> {
+pub(super) fn start_ticks(stat: &[u8]) -> Option<u64> {
     let after = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let mut fields = procfs::words(stat.get(after..)?);
     fields.nth(19).and_then(procfs::parse)
@@ -254,7 +254,7 @@ fn start_ticks(stat: &[u8]) -> Option<u64> {
 
 /// One mapping of an address space.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mapping {
+pub(super) struct Mapping {
     range: Range<u64>,
     rss_bytes: u64,
     pss_bytes: u64,
@@ -262,7 +262,7 @@ struct Mapping {
 
 /// All that a `/proc/PID/smaps` tells of: there may be tens of thousands, each told in 700 bytes. Lines that mean
 /// nothing are skipped. `None`: it takes too long.
-fn mappings(mut text: impl BufRead, until: Instant) -> Option<Vec<Mapping>> {
+pub(super) fn mappings(mut text: impl BufRead, until: Instant) -> Option<Vec<Mapping>> {
     let mut all: Vec<Mapping> = Vec::new();
     let mut line = Vec::new();
     while text.read_until(b'\n', &mut line).ok()? > 0 {

@@ -9,6 +9,8 @@ pub mod counts;
 mod diagnostics;
 pub mod fields;
 pub mod host;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod interrupts;
 pub mod keeper;
 mod layout;
