@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use regex::bytes::Regex;
 
@@ -40,6 +41,7 @@ pub enum Command {
     Report(Box<ReportOptions>),
     Export(Box<ExportOptions>),
     Diff(Box<DiffOptions>),
+    Verify(VerifyOptions),
     Doctor(DoctorOptions),
     /// Write the files that belong to an installation.
     #[command(hide = true)]
@@ -412,6 +414,42 @@ impl TargetOptions {
     }
 }
 
+/// Measure on this machine what is said of processes and threads.
+///
+/// Plays patterns of threads and processes, measures what they cost, and says of each claim whether it holds here:
+/// confirmed, refuted, depends, or n/a. Takes under a minute, leaves nothing behind. Without the privilege to trace,
+/// what only the kernel can tell is n/a.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 measured, whatever came out; 1 an experiment failed; 4 the tracer disagreed with the kernel."
+)]
+pub struct VerifyOptions {
+    /// Only this experiment; repeatable
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(crate::verify::NAMES))]
+    pub only: Vec<String>,
+
+    /// Take ten seconds, and know less well
+    #[arg(long, conflicts_with = "thorough")]
+    pub quick: bool,
+
+    /// Take minutes, and know better
+    #[arg(long)]
+    pub thorough: bool,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t = VerifyFormat::Table)]
+    pub format: VerifyFormat,
+}
+
+/// What `verify` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyFormat {
+    /// For people; fits the terminal
+    Table,
+    /// One JSON object, schema tracer.verify.v1
+    Json,
+}
+
 /// Say what this machine allows, what is missing, what is lost without it, and the remedy.
 ///
 /// Changes nothing. Exit status 3 when a requirement is missing, without which nothing can be traced.
@@ -475,6 +513,26 @@ pub struct WorkloadArguments {
     /// How many of whatever the pattern consists of [default: depends on the pattern]
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
+
+    /// Memory that each of its threads or processes uses [default: none of its own]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub size: Option<u64>,
+
+    /// Threads or processes that take part [default: depends on the pattern]
+    #[arg(long, value_name = "N")]
+    pub parties: Option<u64>,
+
+    /// CPUs that they are spread over [default: depends on the pattern]
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u64>,
+
+    /// End when standard input does
+    #[arg(long)]
+    pub tied: bool,
+
+    /// Tell who takes part, and wait for a line on standard input before it begins
+    #[arg(long, requires = "tied")]
+    pub staged: bool,
 }
 
 #[cfg(test)]

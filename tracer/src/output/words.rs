@@ -7,6 +7,7 @@ use crate::model::{BirthKind, NextKind, OffState, WaitCause, WakerKind};
 use crate::report::{
     ChargeKind, CheckedField, EndReason, KernelSource, KnownError, MemorySource, Model, Verdict,
 };
+use crate::verify;
 
 pub fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
@@ -162,5 +163,33 @@ pub fn policy(policy: u32) -> Cow<'static, str> {
         6 => "SCHED_DEADLINE".into(),
         7 => "SCHED_EXT".into(),
         other => format!("SCHED_{other}").into(),
+    }
+}
+
+pub fn claim_verdict(verdict: verify::Verdict) -> &'static str {
+    match verdict {
+        verify::Verdict::Confirmed => "confirmed",
+        verify::Verdict::Refuted => "refuted",
+        verify::Verdict::Depends => "depends",
+        verify::Verdict::NotAvailable => "n/a",
+    }
+}
+
+pub fn effort(effort: verify::Effort) -> &'static str {
+    match effort {
+        verify::Effort::Quick => "quick",
+        verify::Effort::Normal => "normal",
+        verify::Effort::Thorough => "thorough",
+    }
+}
+
+pub fn unit(unit: verify::Unit) -> &'static str {
+    match unit {
+        verify::Unit::Nanoseconds => "ns",
+        verify::Unit::Bytes => "bytes",
+        verify::Unit::Share => "share",
+        verify::Unit::Ratio => "ratio",
+        verify::Unit::Count => "count",
+        verify::Unit::PerSecond => "per_second",
     }
 }

@@ -7,6 +7,7 @@ mod head;
 mod rows;
 mod safe;
 mod spikes;
+mod verify;
 mod waits;
 
 pub use head::{Cost, cost};
@@ -20,6 +21,7 @@ use self::safe::Safe;
 use crate::diff::Diff;
 use crate::host::Host;
 use crate::report::{Report, Spike};
+use crate::verify::Verification;
 
 const SCHEMA: &str = "tracer.report.v1";
 
@@ -35,6 +37,15 @@ pub fn write(host: &Host, report: &Report, out: &mut dyn io::Write) -> io::Resul
 /// What two recordings differ in, as one document, indented.
 pub fn write_diff(diff: &Diff, out: &mut dyn io::Write) -> io::Result<()> {
     diff::document(diff).serialize(&mut Serializer::with_formatter(
+        &mut *out,
+        Safe(PrettyFormatter::new()),
+    ))?;
+    writeln!(out)
+}
+
+/// What was found out about processes and threads, as one document, indented.
+pub fn write_verify(verification: &Verification, out: &mut dyn io::Write) -> io::Result<()> {
+    verify::document(verification).serialize(&mut Serializer::with_formatter(
         &mut *out,
         Safe(PrettyFormatter::new()),
     ))?;

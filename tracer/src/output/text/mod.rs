@@ -12,6 +12,7 @@ mod rows;
 mod spikes;
 mod table;
 mod tree;
+mod verify;
 mod waits;
 
 use std::io;
@@ -20,6 +21,16 @@ use super::Style;
 use crate::diff::Diff;
 use crate::host::Host;
 use crate::report::{Report, Spike};
+use crate::verify::Verification;
+
+/// What was found out about processes and threads.
+pub fn write_verify(
+    verification: &Verification,
+    style: &Style,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    verify::write(verification, style, out)
+}
 
 pub fn write_diff(diff: &Diff, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
     diff::write(diff, style, out)

@@ -1,0 +1,17 @@
+//! One experiment a file.
+
+mod itself;
+mod switch;
+
+use super::Experiment;
+
+pub const EXPERIMENTS: &[Experiment] = &[
+    Experiment {
+        name: "switch",
+        run: switch::run,
+    },
+    Experiment {
+        name: "self",
+        run: itself::run,
+    },
+];
