@@ -3,6 +3,7 @@
 
 mod births;
 mod churn;
+mod create;
 mod demo;
 mod ends;
 mod identity;
@@ -42,6 +43,8 @@ pub struct WorkloadOptions {
     pub tied: bool,
     /// Waits there before it begins.
     pub staged: bool,
+    /// Ends when this parent does.
+    pub child_of: Option<u32>,
 }
 
 impl From<WorkloadArguments> for WorkloadOptions {
@@ -55,6 +58,7 @@ impl From<WorkloadArguments> for WorkloadOptions {
             cpus: arguments.cpus,
             tied: arguments.tied,
             staged: arguments.staged,
+            child_of: arguments.child_of,
         }
     }
 }
@@ -200,6 +204,11 @@ const WORKLOADS: &[Workload] = &[
         run: memory::stacks,
     },
     Workload {
+        name: "create",
+        about: "COUNT births by each call, one after the other on one CPU, each timed; their parent has SIZE in memory",
+        run: create::run,
+    },
+    Workload {
         name: "relay-threads-futex",
         about: "PARTIES threads on one CPU pass a word on in a ring, COUNT rounds, each timed",
         run: relay::threads_futex,
@@ -220,6 +229,11 @@ const WORKLOADS: &[Workload] = &[
         run: relay::processes_pipe,
     },
     // What the others run again.
+    Workload {
+        name: "create-alone",
+        about: "create in a process of one thread",
+        run: create::alone,
+    },
     Workload {
         name: "relay-member-futex",
         about: "one of those processes; its input is the memory",
@@ -255,6 +269,9 @@ pub fn run(options: &WorkloadOptions) -> anyhow::Result<()> {
         Some(workload) => {
             if options.tied {
                 stage::tie()?;
+            }
+            if let Some(parent) = options.child_of {
+                stage::follow(parent)?;
             }
             (workload.run)(options).with_context(|| format!("run workload {}", workload.name))
         }
@@ -318,6 +335,13 @@ fn again(name: &str, duration: Option<Duration>) -> anyhow::Result<Command> {
     if let Some(duration) = duration {
         command.args(["--duration", &format!("{}us", duration.as_micros())]);
     }
+    Ok(command)
+}
+
+/// The same as a part of this pattern, which ends when the thread ends that starts it: start it from the first one.
+fn member(name: &str) -> anyhow::Result<Command> {
+    let mut command = again(name, None)?;
+    command.args(["--child-of", &std::process::id().to_string()]);
     Ok(command)
 }
 

@@ -1,11 +1,12 @@
 //! A pattern that `verify` plays: it ends when its standard input does, so that nothing is left of it whatever becomes
-//! of who started it; and it may wait there until somebody looks.
+//! of who started it; and it may wait there until somebody looks. Processes that it starts end with it.
 
 use std::io::{BufRead as _, Read as _, stdin};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock};
 
 use anyhow::Context as _;
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::{WorkloadOptions, spawn, tell};
 
@@ -27,6 +28,17 @@ pub fn tie() -> anyhow::Result<()> {
         }
         std::process::exit(1);
     })?;
+    Ok(())
+}
+
+/// From now on the end of the parent's thread that started this process ends it, too.
+pub fn follow(parent: u32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("follow the parent")?;
+    // It may have ended before that.
+    anyhow::ensure!(
+        std::os::unix::process::parent_id() == parent,
+        "the parent has ended"
+    );
     Ok(())
 }
 
