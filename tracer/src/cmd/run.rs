@@ -155,6 +155,7 @@ async fn observe(
             // Of the whole machine it would cost as much as all wake-ups.
             resched: asked.can_end() || options.slower.is_some(),
             forks: options.forks,
+            switch_cost: false,
             calibrate: options.cost == CostMethod::Calibrated,
             statistics: options.cost == CostMethod::Exact,
             verbose: options.verbose,

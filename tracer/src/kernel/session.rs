@@ -28,7 +28,9 @@ use super::{
     layout::Layout,
     load::{is_loaded, load, load_probes, rings, watches_calls},
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{EMPTY, PAGE_FAULT, PROBES, SNAPSHOT, STACKS, SYS_ENTER, SYS_EXIT, WATCH, When},
+    probes::{
+        EMPTY, PAGE_FAULT, PROBES, SNAPSHOT, STACKS, SYS_ENTER, SYS_EXIT, TLB_FLUSH, WATCH, When,
+    },
     raw,
     ring::{Drained, Rings},
 };
@@ -46,6 +48,8 @@ pub struct Options {
     pub resched: bool,
     /// Measure what births and ends cost: two calls of a program at each system call.
     pub forks: bool,
+    /// Measure what switches cost in place: two calls of a program at each of them.
+    pub switch_cost: bool,
     /// Find out what the programs cost by running them.
     pub calibrate: bool,
     /// Let the kernel keep statistics of what the programs cost.
@@ -130,6 +134,7 @@ impl Session {
             When::Always => true,
             When::Resched => options.resched,
             When::Forks => watches_calls(fields, options),
+            When::SwitchCost => options.switch_cost,
         })?;
         facts.calls = is_loaded(&ebpf, SYS_ENTER) && is_loaded(&ebpf, SYS_EXIT);
         facts.cow = is_loaded(&ebpf, PAGE_FAULT);
@@ -137,10 +142,7 @@ impl Session {
             interrupts::load(&mut ebpf)?;
         }
         if options.narrow.is_some() {
-            let program: &mut RawTracePoint = self::program(&mut ebpf, WATCH)?;
-            program
-                .load()
-                .map_err(|error| refused_by_kernel(&format!("load {WATCH}"), &error))?;
+            load_watch(&mut ebpf)?;
             let (name, iterator) = STACKS;
             let program: &mut Iter = self::program(&mut ebpf, name)?;
             program
@@ -250,21 +252,7 @@ impl Session {
         if !self.facts.narrow {
             return Ok(());
         }
-        let program: &mut RawTracePoint = program(&mut self.ebpf, WATCH)?;
-        let mut options = RawTracePointRunOptions::new();
-        for some in tids.chunks(options.args.len() - 1) {
-            options.args = [0; 12];
-            options.args[0] = watched.into();
-            for (place, &tid) in options.args.iter_mut().skip(1).zip(some) {
-                *place = tid.into();
-            }
-            let run = program.test_run(RawTracePointRunOptions {
-                args: options.args,
-                cpu: None,
-            });
-            run.map_err(|error| refused_by_kernel("choose the threads to watch", &error))?;
-        }
-        Ok(())
+        set_watched(&mut self.ebpf, tids, watched)
     }
 
     pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> Drained {
@@ -308,11 +296,40 @@ impl Session {
 
 /// The kernel's types that programs are loaded for.
 pub fn wanted_types() -> Vec<Wanted> {
-    let tracepoints = PROBES
-        .iter()
-        .map(|probe| Wanted::Typedef(format!("btf_trace_{}", probe.name)));
+    let names = PROBES.iter().map(|probe| probe.name).chain([TLB_FLUSH]);
+    let tracepoints = names.map(|name| Wanted::Typedef(format!("btf_trace_{name}")));
     let iterator = Wanted::Function(format!("bpf_iter_{}", SNAPSHOT.1));
     tracepoints.chain([iterator]).collect()
+}
+
+/// [`load_watch`] has been called.
+pub(super) fn set_watched(
+    ebpf: &mut aya::Ebpf,
+    tids: &[u32],
+    watched: bool,
+) -> Result<(), Refusal> {
+    let program: &mut RawTracePoint = program(ebpf, WATCH)?;
+    let mut options = RawTracePointRunOptions::new();
+    for some in tids.chunks(options.args.len() - 1) {
+        options.args = [0; 12];
+        options.args[0] = watched.into();
+        for (place, &tid) in options.args.iter_mut().skip(1).zip(some) {
+            *place = tid.into();
+        }
+        let run = program.test_run(RawTracePointRunOptions {
+            args: options.args,
+            cpu: None,
+        });
+        run.map_err(|error| refused_by_kernel("choose the threads to watch", &error))?;
+    }
+    Ok(())
+}
+
+pub(super) fn load_watch(ebpf: &mut aya::Ebpf) -> Result<(), Refusal> {
+    let program: &mut RawTracePoint = program(ebpf, WATCH)?;
+    program
+        .load()
+        .map_err(|error| refused_by_kernel(&format!("load {WATCH}"), &error))
 }
 
 const HEADER: usize = size_of::<Header>();
@@ -354,7 +371,7 @@ where
         .map_err(|error| refused_by_kernel(&format!("use {name}"), &error))
 }
 
-fn take<M>(ebpf: &mut aya::Ebpf, name: &str) -> Result<M, Refusal>
+pub(super) fn take<M>(ebpf: &mut aya::Ebpf, name: &str) -> Result<M, Refusal>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {

@@ -17,7 +17,9 @@ use serde_json::Value;
 
 use super::{Claim, Effort, Samples, Verdict};
 use crate::host::Host;
+use crate::kernel::fields::Fields;
 use crate::kernel::preflight::{self, Refusal};
+use crate::kernel::ruler::Ruler;
 use crate::workload::{self, NOT_PERMITTED, NotPermitted};
 
 pub struct Lab {
@@ -28,6 +30,8 @@ pub struct Lab {
     /// Why this machine or user cannot trace.
     pub refusal: Option<Refusal>,
     exe: PathBuf,
+    /// Where fields are, and the types that programs are loaded for.
+    kernel: (Fields, Vec<u8>),
 }
 
 /// What to play.
@@ -99,11 +103,13 @@ impl Lab {
     /// # Errors
     /// This process cannot find itself, or its CPUs.
     pub fn new(effort: Effort) -> anyhow::Result<Lab> {
+        let preflight = preflight::check();
         Ok(Lab {
             effort,
             cpus: workload::allowed_cpus()?,
             host: crate::kernel::host::host(),
-            refusal: preflight::check().refusal(),
+            refusal: preflight.refusal(),
+            kernel: preflight.into_parts(),
             exe: std::env::current_exe().context("find the tracer's own binary")?,
         })
     }
@@ -115,6 +121,33 @@ impl Lab {
             Some(refusal) => bail!("{}", one_line(&refusal.to_string())),
             None => Ok(()),
         }
+    }
+
+    /// # Errors
+    /// This machine or user cannot trace.
+    pub fn ruler(&self) -> anyhow::Result<Ruler> {
+        self.may_trace()?;
+        let (fields, types) = &self.kernel;
+        Ok(Ruler::load(fields, types)?)
+    }
+
+    /// Why this kernel cannot tell what a switch costs in place; `None`: it can.
+    pub fn cannot_measure_in_place(&self) -> Option<String> {
+        if let Err(why) = self.may_trace() {
+            return Some(why.to_string());
+        }
+        let (fields, _) = &self.kernel;
+        (!fields.switch_cost)
+            .then(|| "this kernel has no sched_entry_tp and sched_exit_tp (6.16)".to_owned())
+    }
+
+    /// Why this kernel cannot tell what became of the TLB; `None`: it can.
+    pub fn cannot_count_flushes(&self) -> Option<String> {
+        if let Err(why) = self.may_trace() {
+            return Some(why.to_string());
+        }
+        let (fields, _) = &self.kernel;
+        (!fields.flushes).then(|| "this kernel has no tracepoint tlb_flush (x86 has)".to_owned())
     }
 
     /// So many where there is a minute.

@@ -23,7 +23,7 @@ pub use self::samples::{CONFIDENCE, Interval, RESAMPLES, Samples, Summary};
 pub use self::{experiments::EXPERIMENTS, lab::Lab};
 
 /// Of the experiments, in the order in which they run: the fundamental ones first.
-pub const NAMES: [&str; 2] = ["switch", "self"];
+pub const NAMES: [&str; 3] = ["switch", "tlb", "self"];
 
 /// How much time there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -209,6 +209,11 @@ const WORKLOADS: &[Workload] = &[
         run: create::run,
     },
     Workload {
+        name: "hops",
+        about: "one thread moves itself between two CPUs COUNT times, each time by a thread of the kernel",
+        run: relay::hops,
+    },
+    Workload {
         name: "relay-threads-futex",
         about: "PARTIES threads on one CPU pass a word on in a ring, COUNT rounds, each timed",
         run: relay::threads_futex,

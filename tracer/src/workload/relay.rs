@@ -348,3 +348,16 @@ pub fn member_pipe(options: &WorkloadOptions) -> anyhow::Result<()> {
     };
     follow(place, options)
 }
+
+/// Who runs is moved by the `migration` thread of its CPU: each hop is a switch to that.
+pub fn hops(options: &WorkloadOptions) -> anyhow::Result<()> {
+    let cpus = sched::allowed_cpus()?;
+    anyhow::ensure!(cpus.len() > 1, "there is one CPU");
+    sched::pin(None, cpus[1])?;
+    stage::ready(options, [sched::tid()])?;
+    let hops = options.count.unwrap_or(ROUNDS);
+    for hop in 0..hops {
+        sched::pin(None, cpus[hop as usize % 2])?;
+    }
+    stage::told("hops", &[hops])
+}

@@ -1,7 +1,9 @@
 //! One experiment a file.
 
+mod in_place;
 mod itself;
 mod switch;
+mod tlb;
 
 use super::Experiment;
 
@@ -9,6 +11,10 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "switch",
         run: switch::run,
+    },
+    Experiment {
+        name: "tlb",
+        run: tlb::run,
     },
     Experiment {
         name: "self",

@@ -1,8 +1,8 @@
 //! What a switch costs: two that wake each other in turn, as threads of one process and as two processes.
 
+use super::in_place::{self, InPlace};
 use crate::verify::{
-    Claim, FOLKLORE, Finding, Lab, Measurement, Samples, Summary, Unit, Verdict, lab::Pattern,
-    number,
+    Claim, Finding, Lab, Measurement, Samples, Summary, Unit, Verdict, lab::Pattern, number,
 };
 
 /// Rounds of each pattern, of two switches each.
@@ -53,22 +53,15 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
     ];
     let cross = cross_cpu(lab)?;
     finding.measurements.push(cross);
+    let in_place = in_place::measure(lab, &mut finding)?;
     for party in [&THREADS, &PROCESSES] {
         refills(lab, party, &mut finding)?;
         kinds(lab, party, &mut finding)?;
     }
-    let half = Measurement::of(
-        "switch.threads.half_round",
-        Unit::Nanoseconds,
-        &threads.by(2.0),
-    );
-    finding.claims.push(Claim::by(
-        "switch.micros",
-        "A context switch takes 1 to 10 us",
-        &half,
-        one_to_ten,
-    ));
-    finding.claims.push(cheaper(&threads, &processes));
+    finding.claims.push(micros(&threads, &processes, &in_place));
+    finding
+        .claims
+        .push(cheaper(&threads, &processes, &in_place));
     Ok(finding)
 }
 
@@ -157,47 +150,85 @@ fn kinds(lab: &Lab, party: &Party, finding: &mut Finding) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn one_to_ten(half: &Summary) -> (Verdict, String) {
-    let us = half.median / 1_000.0;
-    let text = |what: &str| {
-        format!("half a round of two threads, with its wake-up, takes {us:.2} us: {what}")
+/// The kernel's own switch where that can be told, else half a round.
+fn micros(threads: &Samples, processes: &Samples, in_place: &InPlace) -> Claim {
+    let [threads, processes] = [threads, processes].map(|rounds| rounds.by(2.0));
+    let halves = [threads.median(), processes.median()];
+    let own = [in_place.same_space.median(), in_place.other_space.median()];
+    let [first, second] = if own[0].is_some() { own } else { halves };
+    let of = |both: [Option<f64>; 2]| match both {
+        [Some(threads), Some(processes)] => format!(
+            "{:.2} us between threads and {:.2} us between processes",
+            threads / 1_000.0,
+            processes / 1_000.0
+        ),
+        _ => "n/a".to_owned(),
     };
-    match us {
-        ..1.0 => (Verdict::Refuted, text("it is less")),
-        1.0..=10.0 => (Verdict::Confirmed, text("so it is")),
-        _ => (Verdict::Refuted, text("it is more")),
-    }
+    let half = Measurement::of("switch.half_round", Unit::Nanoseconds, &threads);
+    let measurement = if own[0].is_some() {
+        &in_place.same_space
+    } else {
+        &half
+    };
+    let judge = |_: &Summary| {
+        let known = [first, second].into_iter().flatten();
+        let fits = |ns: &f64| (1_000.0..=10_000.0).contains(ns);
+        let (all, fitting) = (known.clone().count(), known.filter(fits).count());
+        let verdict = match fitting {
+            0 => Verdict::Refuted,
+            some if some == all => Verdict::Confirmed,
+            _ => Verdict::Depends,
+        };
+        let text = format!(
+            "the switch itself takes {}, half a round with its wake-up and its system calls {}",
+            of(own),
+            of(halves)
+        );
+        (verdict, text)
+    };
+    Claim::by(
+        "switch.micros",
+        "A context switch takes 1 to 10 us",
+        measurement,
+        judge,
+    )
 }
 
 /// By how much a round of processes takes longer.
-fn cheaper(threads: &Samples, processes: &Samples) -> Claim {
+fn cheaper(threads: &Samples, processes: &Samples, in_place: &InPlace) -> Claim {
     let base = threads.median().unwrap_or(f64::NAN);
     let ratio = Measurement::of(
         "switch.processes_by_threads",
         Unit::Ratio,
         &processes.by(base),
     );
+    let judge = |summary: &Summary| {
+        let known = threads.summary().and_then(|it| it.interval);
+        let other = processes.summary().and_then(|it| it.interval);
+        let apart = known.zip(other).is_some_and(|(a, b)| a.high < b.low);
+        let mut text = format!(
+            "the same game takes {:.2} times as long between processes",
+            summary.median
+        );
+        if let (Some(same), Some(other)) =
+            (in_place.same_space.median(), in_place.other_space.median())
+        {
+            text.push_str(&format!(
+                ", and the kernel's own part of a switch {:.2} times",
+                other / same
+            ));
+        }
+        if apart {
+            (Verdict::Confirmed, text)
+        } else {
+            let text = format!("{text}: no difference that stands out");
+            (Verdict::Refuted, text)
+        }
+    };
     Claim::by(
         "switch.threads_cheaper",
         "A switch between threads of one process is cheaper than one between processes",
         &ratio,
-        |summary| {
-            let known = threads.summary().and_then(|it| it.interval);
-            let other = processes.summary().and_then(|it| it.interval);
-            let apart = known.zip(other).is_some_and(|(a, b)| a.high < b.low);
-            let text = format!(
-                "the same game takes {:.2} times as long between processes",
-                summary.median
-            );
-            if apart {
-                (Verdict::Confirmed, text)
-            } else {
-                (
-                    Verdict::Refuted,
-                    format!("{text}: no difference that stands out"),
-                )
-            }
-        },
+        judge,
     )
-    .said_by(FOLKLORE)
 }
