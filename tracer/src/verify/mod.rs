@@ -23,7 +23,17 @@ pub use self::samples::{CONFIDENCE, Interval, RESAMPLES, Samples, Summary};
 pub use self::{experiments::EXPERIMENTS, lab::Lab};
 
 /// Of the experiments, in the order in which they run: the fundamental ones first.
-pub const NAMES: [&str; 3] = ["switch", "tlb", "self"];
+pub const NAMES: [&str; 9] = [
+    "create",
+    "switch",
+    "tlb",
+    "self",
+    "memory",
+    "oversubscribe",
+    "talk",
+    "lock",
+    "isolation",
+];
 
 /// How much time there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,4 +249,19 @@ impl Experiment {
 /// A number of a report; `None`: n/a.
 pub fn number(report: &Value, pointer: &str) -> Option<f64> {
     report.pointer(pointer)?.as_f64()
+}
+
+/// The threads of a report that have this name.
+pub fn named<'a>(report: &'a Value, comm: &str) -> Vec<&'a Value> {
+    let processes = report["processes"].as_array().into_iter().flatten();
+    processes
+        .filter_map(|process| process["threads"].as_array())
+        .flatten()
+        .filter(|thread| thread["comm"] == comm)
+        .collect()
+}
+
+/// Of those that know it.
+pub fn sum(rows: &[&Value], pointer: &str) -> f64 {
+    rows.iter().filter_map(|row| number(row, pointer)).sum()
 }

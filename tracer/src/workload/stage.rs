@@ -1,6 +1,7 @@
 //! A pattern that `verify` plays: it ends when its standard input does, so that nothing is left of it whatever becomes
 //! of who started it; and it may wait there until somebody looks. Processes that it starts end with it.
 
+use std::fmt::Display;
 use std::io::{BufRead as _, Read as _, stdin};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock};
@@ -55,7 +56,7 @@ pub fn ready(options: &WorkloadOptions, tids: impl IntoIterator<Item = u32>) -> 
 }
 
 /// What was measured, one name a line.
-pub fn told(name: &str, samples: &[u64]) -> anyhow::Result<()> {
+pub fn told<N: Display>(name: &str, samples: &[N]) -> anyhow::Result<()> {
     let mut line = format!("{name}:");
     for sample in samples {
         line.push(' ');

@@ -1,0 +1,230 @@
+//! What threads get done that share nothing, send messages, or take a lock; and threads under one lock for everything.
+
+use crate::verify::{
+    Claim, Finding, Lab, Measurement, Samples, Summary, Unit, Verdict,
+    lab::{Measured, Pattern},
+    named, sum,
+};
+use crate::workload::NotPermitted;
+
+/// Milliseconds of each run, untraced and traced.
+const LASTS: u64 = 500;
+const TRACED: u64 = 300;
+/// Fewer give no interval.
+const SHORTEST: u64 = 200;
+/// Rounds of Python, and milliseconds of one.
+const ROUNDS: u64 = 12;
+const ROUND: u64 = 50;
+/// More than this many times as much as one thread is some work side by side.
+const ALONE: f64 = 1.25;
+/// Costs less than this are none to speak of.
+const DEAR: f64 = 1.05;
+
+const WAYS: [(&str, &str); 4] = [
+    ("lock.nothing", "compute-threads"),
+    ("lock.mutex", "compute-mutex"),
+    ("lock.messages", "compute-messages"),
+    ("lock.global", "compute-locked"),
+];
+
+pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
+    let cpus = lab.cpus.len();
+    let mut finding = Finding {
+        method: format!(
+            "{cpus} threads for {cpus} CPUs, and units of work of about a microsecond; a sample is what all of them get \
+             done in 20 ms. nothing: they share nothing; mutex: each result is added to one sum under a lock; messages: \
+             each is sent to one thread more, which adds; global: a unit is computed under the lock, as with a global \
+             interpreter lock. one: one thread. The same under tracer run: the share of their lives in which they slept \
+             in futex, and waited for a CPU. Python: the same count by one thread, {cpus} threads and {cpus} processes \
+             of python3"
+        ),
+        ..Finding::default()
+    };
+    let one = throughput(lab, "lock.one", "compute-threads", 1, &mut finding)?;
+    let mut rates = Vec::new();
+    for (name, pattern) in WAYS {
+        rates.push(throughput(lab, name, pattern, cpus, &mut finding)?);
+    }
+    for (name, pattern) in WAYS {
+        waits(lab, name, pattern, cpus, &mut finding)?;
+    }
+    let by = |many: &Samples, few: &Samples| {
+        let ratio = many.by(few.median().unwrap_or(f64::NAN));
+        Measurement::of("ratio", Unit::Ratio, &ratio)
+    };
+    finding.claims.push(contention(
+        &by(&rates[0], &rates[1]),
+        &by(&rates[0], &rates[2]),
+    ));
+    let stand_in = by(&rates[3], &one);
+    let global = interpreter(lab, stand_in, &mut finding)?;
+    finding.claims.push(global);
+    Ok(finding)
+}
+
+fn throughput(
+    lab: &Lab,
+    name: &str,
+    pattern: &str,
+    parties: usize,
+    finding: &mut Finding,
+) -> anyhow::Result<Samples> {
+    let lasts = lab.scaled(LASTS).max(SHORTEST);
+    let pattern = Pattern::named(pattern)
+        .with("--parties", parties)
+        .with("--duration", format!("{lasts}ms"));
+    let rates = lab.play(&pattern)?.get("units_per_s")?.clone();
+    let name = format!("{name}.throughput");
+    finding
+        .measurements
+        .push(Measurement::of(name, Unit::PerSecond, &rates));
+    Ok(rates)
+}
+
+/// What the tracer sees of the time in which they got nothing done.
+fn waits(
+    lab: &Lab,
+    name: &str,
+    pattern: &str,
+    parties: usize,
+    finding: &mut Finding,
+) -> anyhow::Result<()> {
+    let names = [format!("{name}.slept_in_futex"), format!("{name}.waited")];
+    if let Err(why) = lab.may_trace() {
+        for name in names {
+            let measurement = Measurement::unavailable(name, Unit::Share, why.to_string());
+            finding.measurements.push(measurement);
+        }
+        return Ok(());
+    }
+    let pattern = Pattern::named(pattern)
+        .with("--parties", parties)
+        .with("--duration", format!("{}ms", lab.scaled(TRACED).max(100)));
+    let report = lab.trace(&[], &pattern)?.report;
+    let rows = named(&report, "party");
+    let lived = sum(&rows, "/lifetime_ns");
+    let places: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row["off_cpu"].as_array())
+        .flatten()
+        .filter(|place| place["syscall"] == "futex")
+        .collect();
+    let slept = sum(&places, "/ns");
+    let switches = sum(&rows, "/switches/voluntary") + sum(&rows, "/switches/involuntary");
+    for (name, ns) in names.into_iter().zip([slept, sum(&rows, "/wait_ns")]) {
+        finding.measurements.push(if lived > 0.0 {
+            Measurement::counted(name, Unit::Share, ns / lived, switches as u64)
+        } else {
+            Measurement::unavailable(name, Unit::Share, "the tracer saw none of them")
+        });
+    }
+    Ok(())
+}
+
+fn contention(mutex: &Measurement, messages: &Measurement) -> Claim {
+    Claim::by(
+        "lock.sharing",
+        "What threads share must be guarded, and that costs",
+        mutex,
+        |summary| {
+            let sent = messages.median().unwrap_or(f64::NAN);
+            let text = format!(
+                "without sharing they get {:.2} times as much done as with a lock for each microsecond of work, and \
+                 {sent:.2} times as much as with a message for each",
+                summary.median
+            );
+            let verdict = match (summary.median > DEAR, sent > DEAR) {
+                (true, true) => Verdict::Confirmed,
+                (false, false) => Verdict::Refuted,
+                _ => Verdict::Depends,
+            };
+            (verdict, text)
+        },
+    )
+}
+
+/// By Python where there is one that has such a lock, else by the stand-in.
+fn interpreter(lab: &Lab, stand_in: Measurement, finding: &mut Finding) -> anyhow::Result<Claim> {
+    const NAME: &str = "lock.interpreter";
+    const CLAIM: &str = "Threads under a global interpreter lock do not run in parallel";
+    let cpus = lab.cpus.len();
+    if cpus == 1 {
+        let text = "there is one CPU, on which nothing runs in parallel".to_owned();
+        let none = Measurement::unavailable("ratio", Unit::Ratio, text.clone());
+        return Ok(Claim::by(NAME, CLAIM, &none, |_| {
+            (Verdict::NotAvailable, text)
+        }));
+    }
+    let pattern = Pattern::named("python")
+        .with("--parties", cpus)
+        .with("--count", lab.scaled(ROUNDS).max(8))
+        .with("--duration", format!("{ROUND}ms"));
+    let python = match lab.play(&pattern) {
+        Ok(measured) => Ok(measured),
+        Err(error) => match error.downcast_ref::<NotPermitted>() {
+            Some(NotPermitted(why)) => Err(why.clone()),
+            None => return Err(error),
+        },
+    };
+    let told = |measured: &Measured, name: &str| -> anyhow::Result<Measurement> {
+        let ratio = measured.get(name)?;
+        let one = measured.get("one")?.median().unwrap_or(f64::NAN);
+        Ok(Measurement::of(
+            format!("lock.python.{name}_by_one"),
+            Unit::Ratio,
+            &ratio.by(one),
+        ))
+    };
+    let (threads, text): (Measurement, String) = match &python {
+        Err(why) => {
+            for name in ["threads", "processes"] {
+                let name = format!("lock.python.{name}_by_one");
+                let measurement = Measurement::unavailable(name, Unit::Ratio, why);
+                finding.measurements.push(measurement);
+            }
+            let text = format!("a stand-in, as {why}: threads of this program under one lock");
+            (stand_in, text)
+        }
+        Ok(measured) => {
+            let version: Vec<String> = measured
+                .get("version")?
+                .iter()
+                .map(|part| part.to_string())
+                .collect();
+            let version = version.join(".");
+            let (threads, processes) = (told(measured, "threads")?, told(measured, "processes")?);
+            let apart = processes.median().unwrap_or(f64::NAN);
+            let note = format!("python3 {version}");
+            finding
+                .measurements
+                .push(threads.clone().noted(note.clone()));
+            finding.measurements.push(processes.noted(note));
+            if measured.get("gil")?.median() == Some(0.0) {
+                let text = format!(
+                    "a stand-in, as python3 {version} has no such lock: threads of this program under one lock"
+                );
+                (stand_in, text)
+            } else {
+                let text = format!(
+                    "python3 {version}, whose {cpus} processes get {apart:.2} times as much done: its threads"
+                );
+                (threads, text)
+            }
+        }
+    };
+    Ok(Claim::by(NAME, CLAIM, &threads, |summary: &Summary| {
+        let text = format!(
+            "{text} get {:.2} times as much done as one, on {cpus} CPUs",
+            summary.median
+        );
+        let apart = summary.median > ALONE;
+        (
+            if apart {
+                Verdict::Refuted
+            } else {
+                Verdict::Confirmed
+            },
+            text,
+        )
+    }))
+}
