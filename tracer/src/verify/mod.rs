@@ -159,6 +159,18 @@ impl Measurement {
         }
     }
 
+    /// One quantity by another.
+    pub fn ratio(name: impl Into<String>, samples: &Samples, by: &Samples) -> Measurement {
+        Measurement {
+            name: name.into(),
+            unit: Unit::Ratio,
+            summary: samples
+                .over(by)
+                .ok_or_else(|| "nothing was measured".to_owned()),
+            note: None,
+        }
+    }
+
     /// A number that was counted and not sampled.
     pub fn counted(name: impl Into<String>, unit: Unit, value: f64, n: u64) -> Measurement {
         Measurement {

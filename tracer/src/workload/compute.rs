@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use super::{Deadline, WorkloadOptions, join, member, monotonic, sched, spawn, stage, wait};
 use crate::kernel::raw::SharedWords;
 
-/// Multiplications of a unit, each of which needs the one before: about a microsecond.
-const STEPS: u32 = 500;
+/// Of a unit: each needs the one before, and no compiler takes several at once.
+const STEPS: u32 = 300;
 /// Of one sample.
 const SLICE: Duration = Duration::from_millis(20);
 /// Until the last of them has begun.
@@ -56,11 +56,13 @@ fn parties(options: &WorkloadOptions) -> usize {
     options.parties.unwrap_or(2).clamp(1, 100_000) as usize
 }
 
-fn unit(mut number: u64) -> u64 {
+/// Random numbers by Marsaglia (2003), "Xorshift RNGs".
+fn unit(seed: u64) -> u64 {
+    let mut number = seed | 1;
     for _ in 0..STEPS {
-        number = number
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
     }
     std::hint::black_box(number)
 }
@@ -69,7 +71,7 @@ fn unit(mut number: u64) -> u64 {
 fn compute(counters: &Counters, party: usize, mut each: impl FnMut(u64)) {
     let counter = counters.of(party);
     while counters.goes_on() {
-        each(party as u64);
+        each(party as u64 + 1);
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,5 @@
 //! Births by each call that there is, one after the other on one CPU, each timed by whoever creates: the call, the
-//! wait for the end, and both. Whoever creates has the name of the call meanwhile.
+//! wait for the end, and both; DURATION for each call. Whoever creates has the name of the call meanwhile.
 
 use std::io;
 
@@ -7,12 +7,14 @@ use anyhow::Context as _;
 use rustix::process::Pid;
 
 use super::births::{PROGRAM, reaped};
-use super::{WorkloadOptions, member, monotonic, sched, stage, wait};
+use super::{Deadline, LONG, WorkloadOptions, member, monotonic, sched, stage, wait};
 use crate::kernel::raw::births::{
     Pages, Pthread, Resident, clone3, fork, fork_and_exec, posix_spawn, vfork,
 };
 
 const TIMES: u64 = 100;
+/// However long they take.
+const FEWEST: u64 = 3;
 
 enum Born {
     Process(Pid),
@@ -35,6 +37,9 @@ const WAYS: [Way; 6] = [
 pub fn run(options: &WorkloadOptions) -> anyhow::Result<()> {
     let mut command = member("create-alone")?;
     command.args(["--count", &options.count.unwrap_or(TIMES).to_string()]);
+    if let Some(duration) = options.duration {
+        command.args(["--duration", &format!("{}us", duration.as_micros())]);
+    }
     if let Some(size) = options.size {
         command.args(["--size", &size.to_string()]);
     }
@@ -53,7 +58,11 @@ pub fn alone(options: &WorkloadOptions) -> anyhow::Result<()> {
     for (name, birth) in WAYS {
         sched::rename(name.as_bytes())?;
         let [mut calls, mut ends, mut totals] = [const { Vec::new() }; 3];
-        for _ in 0..options.count.unwrap_or(TIMES) {
+        let deadline = Deadline::of(options, LONG);
+        for n in 0..options.count.unwrap_or(TIMES) {
+            if n >= FEWEST && deadline.is_over() {
+                break;
+            }
             let from = monotonic();
             let born = birth().with_context(|| format!("create by {name}"))?;
             let created = monotonic();

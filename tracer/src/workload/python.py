@@ -54,19 +54,21 @@ def processes(many, until):
     return done
 
 
-def rates(name, play, many):
-    told = []
-    for _ in range(rounds):
-        start = time.monotonic()
-        done = play(many, start + seconds)
-        told.append("%d" % (done / (time.monotonic() - start)))
-    print(name + ":", *told, flush=True)
+def rate(play, many):
+    start = time.monotonic()
+    done = play(many, start + seconds)
+    return "%d" % (done / (time.monotonic() - start))
 
 
 ends_with_input()
 print("version:", sys.version_info[0], sys.version_info[1], flush=True)
 has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
 print("gil:", int(has_lock), flush=True)
-rates("one", threads, 1)
-rates("threads", threads, parties)
-rates("processes", processes, parties)
+told = {"one": [], "threads": [], "processes": []}
+for _ in range(rounds):
+    # In turn: what else the machine does meanwhile is not charged to one of them.
+    told["one"].append(rate(threads, 1))
+    told["threads"].append(rate(threads, parties))
+    told["processes"].append(rate(processes, parties))
+for name, rates in told.items():
+    print(name + ":", *rates, flush=True)

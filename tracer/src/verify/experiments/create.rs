@@ -28,21 +28,23 @@ const STEPS: [Step; 3] = [
     Step {
         label: "0",
         bytes: 0,
-        births: 300,
+        births: 200,
     },
     Step {
         label: "100MiB",
         bytes: 100 << 20,
-        births: 60,
+        births: 40,
     },
     Step {
         label: "1GiB",
         bytes: 1 << 30,
-        births: 24,
+        births: 40,
     },
 ];
-/// No interval is known of fewer.
-const FEWEST: u64 = 10;
+/// Fewer say little.
+const FEWEST: u64 = 30;
+/// Milliseconds for each call: forks of much memory take long.
+const LASTS: u64 = 1_000;
 
 /// Medians of the whole, by step and call.
 type Totals = HashMap<(&'static str, &'static str), Samples>;
@@ -87,15 +89,18 @@ fn measure(
 ) -> anyhow::Result<()> {
     room(step.bytes)?;
     let births = lab.scaled(step.births).max(FEWEST);
-    let mut pattern = Pattern::named("create").with("--count", births);
+    let mut pattern = Pattern::named("create")
+        .with("--count", births)
+        .with("--duration", format!("{}ms", lab.scaled(LASTS)));
     if step.bytes > 0 {
         pattern = pattern.with("--size", step.bytes);
     }
     let measured = lab.play(&pattern)?;
-    let traced = lab.may_trace().map(|()| lab.trace(&["--forks"], &pattern));
-    let traced = match traced {
-        Ok(traced) => Ok(traced?.report),
-        Err(why) => Err(why.to_string()),
+    // What the call takes is what grows with memory: the creator's clock tells that.
+    let traced = match lab.may_trace() {
+        _ if step.bytes > 0 => None,
+        Ok(()) => Some(Ok(lab.trace(&["--forks"], &pattern)?.report)),
+        Err(why) => Some(Err(why.to_string())),
     };
     for way in ways() {
         let base = if step.bytes == 0 {
@@ -112,17 +117,12 @@ fn measure(
         let total = measured.get(&format!("{way}.total_ns"))?;
         push("total", total);
         totals.insert((step.label, way), total.clone());
-        if step.bytes == 0 {
-            push("call", measured.get(&format!("{way}.call_ns"))?);
-            push("end", measured.get(&format!("{way}.end_ns"))?);
-        }
+        push("call", measured.get(&format!("{way}.call_ns"))?);
+        push("end", measured.get(&format!("{way}.end_ns"))?);
+        let Some(traced) = &traced else { continue };
         for (part, pointer) in PARTS {
-            // With more memory the call is what changes.
-            if step.bytes > 0 && part != "syscall" {
-                continue;
-            }
             let name = format!("{base}.{part}");
-            finding.measurements.push(match &traced {
+            finding.measurements.push(match traced {
                 Err(why) => Measurement::unavailable(name, Unit::Nanoseconds, why),
                 Ok(_) if part == "reaped" && way == THREAD => {
                     let why = "nobody waits for a thread in the kernel: its end wakes who joins it";
@@ -181,18 +181,15 @@ fn claims(totals: &Totals) -> Vec<Claim> {
     let none = Samples::default();
     let of = |step, way| totals.get(&(step, way)).unwrap_or(&none);
     let total = |way: &'static str| Measurement::of("total", Unit::Nanoseconds, of("0", way));
-    let ratio = |samples: &Samples, by: Option<f64>| {
-        let samples = by.map(|by| samples.by(by)).unwrap_or_default();
-        Measurement::of("ratio", Unit::Ratio, &samples)
-    };
-    let thread = of("0", THREAD).median();
+    let ratio = |samples, by| Measurement::ratio("ratio", samples, by);
+    let thread = of("0", THREAD);
     let tenfold = ratio(of("0", "fork_exec"), thread);
     let forks = ratio(of("0", "fork"), thread);
-    let mut grown = ratio(of("1GiB", "fork"), of("0", "fork").median());
+    let mut grown = ratio(of("1GiB", "fork"), of("0", "fork"));
     if of("1GiB", "fork").is_empty() {
         grown.summary = Err("the step of 1 GiB could not be measured".to_owned());
     }
-    let spawned = ratio(of("1GiB", "posix_spawn"), of("0", "posix_spawn").median());
+    let spawned = ratio(of("1GiB", "posix_spawn"), of("0", "posix_spawn"));
     vec![
         Claim::by(
             "create.process",

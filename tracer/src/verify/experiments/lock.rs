@@ -1,5 +1,8 @@
 //! What threads get done that share nothing, send messages, or take a lock; and threads under one lock for everything.
 
+use super::compute::{Party, throughputs};
+use crate::model::Nanos;
+use crate::output::human;
 use crate::verify::{
     Claim, Finding, Lab, Measurement, Samples, Summary, Unit, Verdict,
     lab::{Measured, Pattern},
@@ -7,11 +10,6 @@ use crate::verify::{
 };
 use crate::workload::NotPermitted;
 
-/// Milliseconds of each run, untraced and traced.
-const LASTS: u64 = 500;
-const TRACED: u64 = 300;
-/// Fewer give no interval.
-const SHORTEST: u64 = 200;
 /// Rounds of Python, and milliseconds of one.
 const ROUNDS: u64 = 12;
 const ROUND: u64 = 50;
@@ -20,7 +18,8 @@ const ALONE: f64 = 1.25;
 /// Costs less than this are none to speak of.
 const DEAR: f64 = 1.05;
 
-const WAYS: [(&str, &str); 4] = [
+const WAYS: [(&str, &str); 5] = [
+    ("lock.one", "compute-threads"),
     ("lock.nothing", "compute-threads"),
     ("lock.mutex", "compute-mutex"),
     ("lock.messages", "compute-messages"),
@@ -31,8 +30,8 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
     let cpus = lab.cpus.len();
     let mut finding = Finding {
         method: format!(
-            "{cpus} threads for {cpus} CPUs, and units of work of about a microsecond; a sample is what all of them get \
-             done in 20 ms. nothing: they share nothing; mutex: each result is added to one sum under a lock; messages: \
+            "{cpus} threads for {cpus} CPUs, and units of work that are all alike; a sample is what all of them get done in \
+             20 ms. nothing: they share nothing; mutex: each result is added to one sum under a lock; messages: \
              each is sent to one thread more, which adds; global: a unit is computed under the lock, as with a global \
              interpreter lock. one: one thread. The same under tracer run: the share of their lives in which they slept \
              in futex, and waited for a CPU. Python: the same count by one thread, {cpus} threads and {cpus} processes \
@@ -40,56 +39,31 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
         ),
         ..Finding::default()
     };
-    let one = throughput(lab, "lock.one", "compute-threads", 1, &mut finding)?;
-    let mut rates = Vec::new();
-    for (name, pattern) in WAYS {
-        rates.push(throughput(lab, name, pattern, cpus, &mut finding)?);
+    let parties = WAYS.map(|(name, pattern)| Party {
+        name: name.to_owned(),
+        pattern,
+        parties: if name == "lock.one" { 1 } else { cpus },
+    });
+    let rates = throughputs(lab, &parties, &mut finding)?;
+    for party in &parties[1..] {
+        waits(lab, party, &mut finding)?;
     }
-    for (name, pattern) in WAYS {
-        waits(lab, name, pattern, cpus, &mut finding)?;
-    }
-    let by = |many: &Samples, few: &Samples| {
-        let ratio = many.by(few.median().unwrap_or(f64::NAN));
-        Measurement::of("ratio", Unit::Ratio, &ratio)
+    let [one, nothing, mutex, messages, locked] = &rates[..] else {
+        anyhow::bail!("each way has its throughput");
     };
-    finding.claims.push(contention(
-        &by(&rates[0], &rates[1]),
-        &by(&rates[0], &rates[2]),
-    ));
-    let stand_in = by(&rates[3], &one);
+    finding
+        .claims
+        .push(contention(one, nothing, mutex, messages));
+    let stand_in = Measurement::ratio("lock.global_by_one", locked, one);
+    finding.measurements.push(stand_in.clone());
     let global = interpreter(lab, stand_in, &mut finding)?;
     finding.claims.push(global);
     Ok(finding)
 }
 
-fn throughput(
-    lab: &Lab,
-    name: &str,
-    pattern: &str,
-    parties: usize,
-    finding: &mut Finding,
-) -> anyhow::Result<Samples> {
-    let lasts = lab.scaled(LASTS).max(SHORTEST);
-    let pattern = Pattern::named(pattern)
-        .with("--parties", parties)
-        .with("--duration", format!("{lasts}ms"));
-    let rates = lab.play(&pattern)?.get("units_per_s")?.clone();
-    let name = format!("{name}.throughput");
-    finding
-        .measurements
-        .push(Measurement::of(name, Unit::PerSecond, &rates));
-    Ok(rates)
-}
-
 /// What the tracer sees of the time in which they got nothing done.
-fn waits(
-    lab: &Lab,
-    name: &str,
-    pattern: &str,
-    parties: usize,
-    finding: &mut Finding,
-) -> anyhow::Result<()> {
-    let names = [format!("{name}.slept_in_futex"), format!("{name}.waited")];
+fn waits(lab: &Lab, party: &Party, finding: &mut Finding) -> anyhow::Result<()> {
+    let names = ["slept_in_futex", "waited"].map(|part| format!("{}.{part}", party.name));
     if let Err(why) = lab.may_trace() {
         for name in names {
             let measurement = Measurement::unavailable(name, Unit::Share, why.to_string());
@@ -97,10 +71,7 @@ fn waits(
         }
         return Ok(());
     }
-    let pattern = Pattern::named(pattern)
-        .with("--parties", parties)
-        .with("--duration", format!("{}ms", lab.scaled(TRACED).max(100)));
-    let report = lab.trace(&[], &pattern)?.report;
+    let report = party.traced(lab)?;
     let rows = named(&report, "party");
     let lived = sum(&rows, "/lifetime_ns");
     let places: Vec<_> = rows
@@ -121,22 +92,32 @@ fn waits(
     Ok(())
 }
 
-fn contention(mutex: &Measurement, messages: &Measurement) -> Claim {
+fn contention(one: &Samples, nothing: &Samples, mutex: &Samples, messages: &Samples) -> Claim {
+    let [by_mutex, by_messages] =
+        [mutex, messages].map(|guarded| Measurement::ratio("ratio", nothing, guarded));
     Claim::by(
         "lock.sharing",
         "What threads share must be guarded, and that costs",
-        mutex,
-        |summary| {
-            let sent = messages.median().unwrap_or(f64::NAN);
-            let text = format!(
-                "without sharing they get {:.2} times as much done as with a lock for each microsecond of work, and \
-                 {sent:.2} times as much as with a message for each",
-                summary.median
+        &by_mutex,
+        |locks| {
+            let sent = by_messages.summary.as_ref().ok();
+            let unit = one.median().map_or(0.0, |rate| 1e9 / rate);
+            let mut text = format!(
+                "without sharing they get {:.2} times as much done as with a lock for each {} of work, and {:.2} times as \
+                 much as with a message for each",
+                locks.median,
+                human::duration(Nanos(unit as u64)),
+                sent.map_or(f64::NAN, |it| it.median),
             );
-            let verdict = match (summary.median > DEAR, sent > DEAR) {
-                (true, true) => Verdict::Confirmed,
-                (false, false) => Verdict::Refuted,
-                _ => Verdict::Depends,
+            let costs = sent.and_then(|it| it.is_above(DEAR));
+            let verdict = match (locks.is_above(DEAR), costs) {
+                (Some(true), Some(true)) => Verdict::Confirmed,
+                (Some(false), Some(false)) => Verdict::Refuted,
+                (Some(_), Some(_)) => Verdict::Depends,
+                _ => {
+                    text.push_str(": too noisy to tell");
+                    Verdict::NotAvailable
+                }
             };
             (verdict, text)
         },
@@ -166,14 +147,10 @@ fn interpreter(lab: &Lab, stand_in: Measurement, finding: &mut Finding) -> anyho
             None => return Err(error),
         },
     };
-    let told = |measured: &Measured, name: &str| -> anyhow::Result<Measurement> {
-        let ratio = measured.get(name)?;
-        let one = measured.get("one")?.median().unwrap_or(f64::NAN);
-        Ok(Measurement::of(
-            format!("lock.python.{name}_by_one"),
-            Unit::Ratio,
-            &ratio.by(one),
-        ))
+    let told = |measured: &Measured, who: &str| {
+        let name = format!("lock.python.{who}_by_one");
+        let (many, one) = (measured.get(who)?, measured.get("one")?);
+        anyhow::Ok(Measurement::ratio(name, many, one))
     };
     let (threads, text): (Measurement, String) = match &python {
         Err(why) => {

@@ -10,7 +10,7 @@ use crate::verify::{
 /// So many at a time.
 const PARTIES: u64 = 8;
 /// So often.
-const STEPS: u64 = 20;
+const STEPS: u64 = 12;
 /// Of the threads whose stacks are looked at, and for how long.
 const STACKS: u64 = 32;
 const LOOKED: &str = "200ms";
@@ -46,7 +46,7 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
     let mut finding = Finding {
         method: format!(
             "Again and again {PARTIES} more that do nothing; a sample is by how much the sum over all of them grew, for \
-             each one. pss: resident memory, shared pages by how many share them; page_tables; kernel_stack, of the \
+             each one. pss: resident memory, shared pages by how many share them; page_table; kernel_stack, of the \
              whole machine (/proc/meminfo); reserved: addresses, resident or not. all: the first three. What else the \
              kernel keeps of each of them is not told by procfs, and not in it"
         ),
@@ -105,7 +105,7 @@ fn measurements(
 ) -> anyhow::Result<Measurement> {
     let of = |part: &str| {
         let samples = measured.get(&format!("{part}_bytes"))?;
-        let name = format!("memory.{}.{}", kind.name, part.trim_end_matches("_table"));
+        let name = format!("memory.{}.{part}", kind.name);
         anyhow::Ok(Measurement::of(name, Unit::Bytes, samples))
     };
     let all = of("all")?.noted(kind.about);

@@ -1,5 +1,6 @@
 //! One experiment a file.
 
+mod compute;
 mod create;
 mod in_place;
 mod isolation;

@@ -1,14 +1,10 @@
 //! More threads or processes than CPUs: what they get done, and what it costs.
 
+use super::compute::{Party, throughputs};
 use crate::verify::{
-    Claim, Finding, Lab, Measurement, Samples, Unit, Verdict, lab::Pattern, named, number, sum,
+    Claim, Finding, Lab, Measurement, Samples, Summary, Unit, Verdict, named, number, sum,
 };
 
-/// Milliseconds of each run, untraced and traced.
-const LASTS: u64 = 500;
-const TRACED: u64 = 200;
-/// Fewer give no interval.
-const SHORTEST: u64 = 200;
 /// By how much a throughput must differ to be another one.
 const SAME: f64 = 0.05;
 
@@ -24,7 +20,7 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
     let mut finding = Finding {
         method: format!(
             "1, N, 2N and 8N threads or processes for the N = {} CPUs that this process may use, each on whichever the \
-             kernel chooses; a sample is what all of them get done in 20 ms, in units of about a microsecond. They \
+             kernel chooses; a sample is what all of them get done in 20 ms, in units of work that are all alike. They \
              compute all the time, or (naps) sleep half of it. The same under tracer run: switches a second, the share \
              of them that was involuntary, the share of the time on no CPU though there was work (waiting), and of each \
              of them the 99th percentile of its waits",
@@ -32,36 +28,22 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
         ),
         ..Finding::default()
     };
-    let mut threads = Vec::new();
-    for (kind, pattern) in [
-        ("threads", "compute-threads"),
-        ("processes", "compute-processes"),
-    ] {
-        for (label, parties) in LEVELS {
-            let parties = parties(lab.cpus.len());
-            let name = format!("oversubscribe.{kind}.{label}");
-            let rates = throughput(lab, pattern, parties, &name, &mut finding)?;
-            if kind == "threads" {
-                threads.push(rates);
-            }
-            seen(lab, pattern, parties, &name, &mut finding)?;
-        }
+    let party = |kind: &str, pattern, (label, of): (&str, fn(usize) -> usize)| Party {
+        name: format!("oversubscribe.{kind}.{label}"),
+        pattern,
+        parties: of(lab.cpus.len()),
+    };
+    let threads = LEVELS.map(|level| party("threads", "compute-threads", level));
+    let processes = LEVELS.map(|level| party("processes", "compute-processes", level));
+    let naps = [LEVELS[1], LEVELS[3]].map(|level| party("naps", "compute-naps", level));
+    let all: Vec<Party> = threads.into_iter().chain(processes).chain(naps).collect();
+    let rates = throughputs(lab, &all, &mut finding)?;
+    for party in &all[..2 * LEVELS.len()] {
+        seen(lab, party, &mut finding)?;
     }
-    let mut naps = Vec::new();
-    for (label, parties) in [LEVELS[1], LEVELS[3]] {
-        let name = format!("oversubscribe.naps.{label}");
-        let parties = parties(lab.cpus.len());
-        naps.push(throughput(
-            lab,
-            "compute-naps",
-            parties,
-            &name,
-            &mut finding,
-        )?);
-    }
-    let by = |many: &Samples, few: &Samples| many.by(few.median().unwrap_or(f64::NAN));
-    let ratio = Measurement::of("ratio", Unit::Ratio, &by(&threads[3], &threads[1]));
-    let naps = by(&naps[1], &naps[0]).median();
+    let ratio = Measurement::ratio("oversubscribe.threads.8N_by_N", &rates[3], &rates[1]);
+    let naps = Measurement::ratio("oversubscribe.naps.8N_by_N", &rates[9], &rates[8]);
+    finding.measurements.extend([ratio.clone(), naps.clone()]);
     let waiting = |label: &str| {
         let name = format!("oversubscribe.threads.{label}.waiting");
         let found = finding.measurements.iter().find(|it| it.name == name);
@@ -72,40 +54,15 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
         "oversubscribe.overhead",
         "More threads than cores only adds overhead",
         &ratio,
-        |summary| judge(summary.median, naps, waiting),
+        |summary| judge(summary, naps.summary.as_ref().ok(), waiting),
     ));
     Ok(finding)
 }
 
-fn throughput(
-    lab: &Lab,
-    pattern: &str,
-    parties: usize,
-    name: &str,
-    finding: &mut Finding,
-) -> anyhow::Result<Samples> {
-    let lasts = lab.scaled(LASTS).max(SHORTEST);
-    let pattern = Pattern::named(pattern)
-        .with("--parties", parties)
-        .with("--duration", format!("{lasts}ms"));
-    let rates = lab.play(&pattern)?.get("units_per_s")?.clone();
-    let name = format!("{name}.throughput");
-    finding
-        .measurements
-        .push(Measurement::of(name, Unit::PerSecond, &rates));
-    Ok(rates)
-}
-
 /// As the tracer sees it.
-fn seen(
-    lab: &Lab,
-    pattern: &str,
-    parties: usize,
-    name: &str,
-    finding: &mut Finding,
-) -> anyhow::Result<()> {
+fn seen(lab: &Lab, party: &Party, finding: &mut Finding) -> anyhow::Result<()> {
     let mut push = |measurement| finding.measurements.push(measurement);
-    let named_so = |part: &str| format!("{name}.{part}");
+    let named_so = |part: &str| format!("{}.{part}", party.name);
     if let Err(why) = lab.may_trace() {
         let parts = [
             ("switches", Unit::PerSecond),
@@ -122,10 +79,7 @@ fn seen(
         }
         return Ok(());
     }
-    let pattern = Pattern::named(pattern)
-        .with("--parties", parties)
-        .with("--duration", format!("{}ms", lab.scaled(TRACED).max(100)));
-    let report = lab.trace(&[], &pattern)?.report;
+    let report = party.traced(lab)?;
     let rows = named(&report, "party");
     let [involuntary, voluntary] =
         ["involuntary", "voluntary"].map(|of| sum(&rows, &format!("/switches/{of}")));
@@ -156,9 +110,10 @@ fn seen(
 }
 
 /// Of 8N by N: for threads that compute, and for those that sleep half of the time.
-fn judge(computing: f64, napping: Option<f64>, waiting: Option<f64>) -> (Verdict, String) {
+fn judge(computing: &Summary, naps: Option<&Summary>, waiting: Option<f64>) -> (Verdict, String) {
     let mut text = format!(
-        "threads that compute get {computing:.2} times as much done when there are 8 for each CPU"
+        "threads that compute get {:.2} times as much done when there are 8 for each CPU",
+        computing.median
     );
     if let Some(waiting) = waiting {
         text.push_str(&format!(
@@ -166,17 +121,25 @@ fn judge(computing: f64, napping: Option<f64>, waiting: Option<f64>) -> (Verdict
             100.0 * waiting
         ));
     }
-    if let Some(napping) = napping {
+    if let Some(naps) = naps {
         text.push_str(&format!(
-            "; threads that sleep half of the time {napping:.2} times as much"
+            "; threads that sleep half of the time {:.2} times as much",
+            naps.median
         ));
     }
-    let gain = |ratio: f64| ratio > 1.0 + SAME;
-    let verdict = match (gain(computing), napping.is_some_and(gain)) {
-        (true, _) => Verdict::Refuted,
-        (false, true) => Verdict::Depends,
-        (false, false) if computing < 1.0 - SAME => Verdict::Confirmed,
-        (false, false) => Verdict::Refuted,
+    let gain = |ratio: &Summary| ratio.is_above(1.0 + SAME);
+    let verdict = match (gain(computing), naps.and_then(gain)) {
+        (Some(true), _) => Verdict::Refuted,
+        (Some(false), Some(true)) => Verdict::Depends,
+        (Some(false), Some(false)) => match computing.is_above(1.0 - SAME) {
+            Some(false) => Verdict::Confirmed,
+            Some(true) => Verdict::Refuted,
+            None => Verdict::NotAvailable,
+        },
+        _ => Verdict::NotAvailable,
     };
+    if verdict == Verdict::NotAvailable {
+        text.push_str(": too noisy to tell");
+    }
     (verdict, text)
 }
