@@ -220,7 +220,9 @@ impl Claim {
             Ok(summary) => judge(summary),
             Err(why) => (Verdict::NotAvailable, why.clone()),
         };
+        // A number that does not tell is none: the reason has it.
         let summary = measurement.summary.as_ref().ok();
+        let summary = summary.filter(|_| verdict != Verdict::NotAvailable);
         Claim {
             name,
             claim,

@@ -4,9 +4,7 @@ use super::compute::{Party, throughputs};
 use crate::model::Nanos;
 use crate::output::human;
 use crate::verify::{
-    Claim, Finding, Lab, Measurement, Samples, Summary, Unit, Verdict,
-    lab::{Measured, Pattern},
-    named, sum,
+    Claim, Finding, Lab, Measurement, Samples, Summary, Unit, Verdict, lab::Pattern, named, sum,
 };
 use crate::workload::NotPermitted;
 
@@ -54,10 +52,14 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
     finding
         .claims
         .push(contention(one, nothing, mutex, messages));
-    let stand_in = Measurement::ratio("lock.global_by_one", locked, one);
-    finding.measurements.push(stand_in.clone());
-    let global = interpreter(lab, stand_in, &mut finding)?;
-    finding.claims.push(global);
+    let stand_in = StandIn {
+        locked: Measurement::ratio("lock.global_by_one", locked, one),
+        free: Measurement::ratio("lock.nothing_by_one", nothing, one),
+    };
+    let both = [stand_in.locked.clone(), stand_in.free.clone()];
+    finding.measurements.extend(both);
+    let claim = interpreter(lab, &stand_in, &mut finding)?;
+    finding.claims.push(claim);
     Ok(finding)
 }
 
@@ -124,84 +126,89 @@ fn contention(one: &Samples, nothing: &Samples, mutex: &Samples, messages: &Samp
     )
 }
 
+const NAME: &str = "lock.interpreter";
+const CLAIM: &str = "Threads under a global interpreter lock do not run in parallel";
+
 /// By Python where there is one that has such a lock, else by the stand-in.
-fn interpreter(lab: &Lab, stand_in: Measurement, finding: &mut Finding) -> anyhow::Result<Claim> {
-    const NAME: &str = "lock.interpreter";
-    const CLAIM: &str = "Threads under a global interpreter lock do not run in parallel";
+fn interpreter(lab: &Lab, stand_in: &StandIn, finding: &mut Finding) -> anyhow::Result<Claim> {
     let cpus = lab.cpus.len();
-    if cpus == 1 {
-        let text = "there is one CPU, on which nothing runs in parallel".to_owned();
-        let none = Measurement::unavailable("ratio", Unit::Ratio, text.clone());
-        return Ok(Claim::by(NAME, CLAIM, &none, |_| {
-            (Verdict::NotAvailable, text)
-        }));
-    }
     let pattern = Pattern::named("python")
         .with("--parties", cpus)
         .with("--count", lab.scaled(ROUNDS).max(8))
         .with("--duration", format!("{ROUND}ms"));
-    let python = match lab.play(&pattern) {
-        Ok(measured) => Ok(measured),
-        Err(error) => match error.downcast_ref::<NotPermitted>() {
-            Some(NotPermitted(why)) => Err(why.clone()),
-            None => return Err(error),
-        },
-    };
-    let told = |measured: &Measured, who: &str| {
-        let name = format!("lock.python.{who}_by_one");
-        let (many, one) = (measured.get(who)?, measured.get("one")?);
-        anyhow::Ok(Measurement::ratio(name, many, one))
-    };
-    let (threads, text): (Measurement, String) = match &python {
-        Err(why) => {
-            for name in ["threads", "processes"] {
-                let name = format!("lock.python.{name}_by_one");
+    let measured = match lab.play(&pattern) {
+        Ok(measured) => measured,
+        Err(error) => {
+            let Some(NotPermitted(why)) = error.downcast_ref() else {
+                return Err(error);
+            };
+            for who in ["threads", "processes"] {
+                let name = format!("lock.python.{who}_by_one");
                 let measurement = Measurement::unavailable(name, Unit::Ratio, why);
                 finding.measurements.push(measurement);
             }
-            let text = format!("a stand-in, as {why}: threads of this program under one lock");
-            (stand_in, text)
-        }
-        Ok(measured) => {
-            let version: Vec<String> = measured
-                .get("version")?
-                .iter()
-                .map(|part| part.to_string())
-                .collect();
-            let version = version.join(".");
-            let (threads, processes) = (told(measured, "threads")?, told(measured, "processes")?);
-            let apart = processes.median().unwrap_or(f64::NAN);
-            let note = format!("python3 {version}");
-            finding
-                .measurements
-                .push(threads.clone().noted(note.clone()));
-            finding.measurements.push(processes.noted(note));
-            if measured.get("gil")?.median() == Some(0.0) {
-                let text = format!(
-                    "a stand-in, as python3 {version} has no such lock: threads of this program under one lock"
-                );
-                (stand_in, text)
-            } else {
-                let text = format!(
-                    "python3 {version}, whose {cpus} processes get {apart:.2} times as much done: its threads"
-                );
-                (threads, text)
-            }
+            return Ok(stand_in.judge(cpus, why));
         }
     };
-    Ok(Claim::by(NAME, CLAIM, &threads, |summary: &Summary| {
-        let text = format!(
-            "{text} get {:.2} times as much done as one, on {cpus} CPUs",
-            summary.median
+    let version = measured.get("version")?.iter();
+    let version: Vec<String> = version.map(|part| part.to_string()).collect();
+    let python = format!("python3 {}", version.join("."));
+    let one = measured.get("one")?;
+    let by_one = |who: &str| {
+        let name = format!("lock.python.{who}_by_one");
+        anyhow::Ok(Measurement::ratio(name, measured.get(who)?, one).noted(python.clone()))
+    };
+    let (threads, processes) = (by_one("threads")?, by_one("processes")?);
+    let claim = if measured.get("gil")?.median() == Some(0.0) {
+        stand_in.judge(cpus, &format!("{python} has no such lock"))
+    } else {
+        in_parallel(cpus, &python, &threads, "its processes", &processes)
+    };
+    finding.measurements.extend([threads, processes]);
+    Ok(claim)
+}
+
+/// Threads of this program, of which one computes at a time, and those that share nothing: by one alone.
+struct StandIn {
+    locked: Measurement,
+    free: Measurement,
+}
+
+impl StandIn {
+    fn judge(&self, cpus: usize, why: &str) -> Claim {
+        let who = format!("a stand-in ({why}): a program whose threads compute under one lock");
+        in_parallel(cpus, &who, &self.locked, "threads without it", &self.free)
+    }
+}
+
+/// Whether threads get more done than one of them, where others do.
+fn in_parallel(
+    cpus: usize,
+    who: &str,
+    threads: &Measurement,
+    others: &str,
+    free: &Measurement,
+) -> Claim {
+    Claim::by(NAME, CLAIM, threads, |summary| {
+        let free = free.summary.as_ref().ok();
+        let mut text = format!(
+            "{who}: {cpus} threads on {cpus} CPUs get {:.2} times as much done as one, {others} {:.2} times",
+            summary.median,
+            free.map_or(f64::NAN, |it| it.median)
         );
-        let apart = summary.median > ALONE;
-        (
-            if apart {
-                Verdict::Refuted
-            } else {
-                Verdict::Confirmed
-            },
-            text,
-        )
-    }))
+        let apart = |ratio: &Summary| ratio.is_above(ALONE);
+        let verdict = match (apart(summary), free.and_then(apart)) {
+            (Some(true), _) => Verdict::Refuted,
+            (Some(false), Some(true)) => Verdict::Confirmed,
+            (Some(false), Some(false)) => {
+                text.push_str(": no CPU was free for any of them");
+                Verdict::NotAvailable
+            }
+            _ => {
+                text.push_str(": too noisy to tell");
+                Verdict::NotAvailable
+            }
+        };
+        (verdict, text)
+    })
 }
