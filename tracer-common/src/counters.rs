@@ -25,10 +25,12 @@ pub enum Probe {
     Syscall = 12,
     Fault = 13,
     Teardown = 14,
+    /// Entry and end of the scheduler. Writes no record.
+    Schedule = 15,
 }
 
 /// Number of [`Probe`]s.
-pub const PROBES: u32 = 15;
+pub const PROBES: u32 = 16;
 
 /// What one probe counted on one CPU since it was attached.
 #[repr(C)]

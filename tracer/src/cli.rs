@@ -81,6 +81,10 @@ pub struct RunOptions {
     #[arg(long)]
     pub forks: bool,
 
+    /// Measure what switches cost in place, by kind: two calls of a program more at each of them (kernel 6.16)
+    #[arg(long)]
+    pub switch_cost: bool,
+
     /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two [default: by memory, 1MiB to 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::buffer)]
     pub buffer: Option<u64>,
@@ -180,6 +184,10 @@ pub struct RecordOptions {
     #[arg(long)]
     pub forks: bool,
 
+    /// Measure what switches cost in place, by kind: two calls of a program more at each of them (kernel 6.16)
+    #[arg(long)]
+    pub switch_cost: bool,
+
     /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two [default: by memory, 1MiB to 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::buffer)]
     pub buffer: Option<u64>,
@@ -205,6 +213,7 @@ impl RecordOptions {
             interval: None,
             slower: self.on_spike,
             forks: self.forks,
+            switch_cost: self.switch_cost,
             buffer: self.buffer,
             max_threads: MAX_THREADS,
             max_forks: MAX_FORKS,
@@ -402,6 +411,19 @@ pub struct TargetOptions {
     /// Start this command and trace it from its first instruction
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+impl From<&RecordedTarget> for TargetOptions {
+    fn from(asked: &RecordedTarget) -> TargetOptions {
+        TargetOptions {
+            pids: asked.pids.clone(),
+            tids: asked.tids.clone(),
+            comms: asked.comms.clone(),
+            cgroups: asked.cgroups.clone(),
+            no_children: asked.no_children,
+            command: Vec::new(),
+        }
+    }
 }
 
 impl TargetOptions {

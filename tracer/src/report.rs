@@ -4,6 +4,7 @@
 
 mod births;
 mod causes;
+mod switching;
 
 pub use births::{
     Births, Branch, BranchCosts, CowFaults, Crash, Creator, Ended, Exec, Fork, ForkCost, PerGib,
@@ -12,6 +13,8 @@ pub use causes::{
     BlockedOn, ChargeKind, Insight, PreemptedBy, Spike, SpikeCause, SpikeWaker, Spikes, WaitedFor,
     Who, WokenBy,
 };
+
+pub use switching::{SwitchCost, SwitchCosts, SwitchKind};
 
 use crate::model::{Comm, Nanos, NextKind, OffState, Priority, SwitchCount, Syscall, Timestamp};
 
@@ -24,6 +27,8 @@ pub struct Report {
     /// `None`: not measured, as of an interval or of a recording that was cut off.
     pub cost: Option<Cost>,
     pub system: System,
+    /// With `--switch-cost`, of the whole window.
+    pub switch_costs: Option<SwitchCosts>,
     /// Sorted by wait, longest first.
     pub processes: Vec<Process>,
     /// Of the whole window: an interval has none.

@@ -4,12 +4,12 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_common::{
-    counters::switch_cost,
+    counters::{Probe, switch_cost},
     lengths::{LENGTHS, bucket},
 };
 
 use crate::{
-    emit::now,
+    emit::{counters, now},
     maps::{ENTERED, SWITCH_COSTS, SWITCH_LENGTHS},
     task::Task,
     watch::is_watched,
@@ -17,6 +17,7 @@ use crate::{
 
 #[btf_tracepoint(function = "sched_entry_tp")]
 pub fn sched_entry_tp(_ctx: BtfTracePointContext) -> i32 {
+    count();
     let prev = Task::current();
     let Some(entered) = ENTERED.get_ptr_mut(0) else {
         return 0;
@@ -34,6 +35,7 @@ pub fn sched_entry_tp(_ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_exit_tp")]
 pub fn sched_exit_tp(ctx: BtfTracePointContext) -> i32 {
     let at_ns = now();
+    count();
     let Some(entered) = ENTERED.get_ptr_mut(0) else {
         return 0;
     };
@@ -80,6 +82,13 @@ pub fn empty_pair(_ctx: BtfTracePointContext) -> i32 {
         took(switch_cost::EMPTY, at_ns.wrapping_sub(entered.at_ns));
     }
     0
+}
+
+#[inline(always)]
+fn count() {
+    if let Some(counters) = counters(Probe::Schedule) {
+        counters.events = counters.events.wrapping_add(1);
+    }
 }
 
 #[inline(always)]

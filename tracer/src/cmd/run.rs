@@ -20,6 +20,7 @@ use crate::{
             recorder::Recorder,
             setup::{Intervals, began_plus, default_buffer, interval, raise_priority, style},
             signals::{Signals, pass_on},
+            switching::Switching,
             target::Resolved,
         },
         tape::{Clocks, OutsideDocument, Tail, memory_of},
@@ -49,6 +50,7 @@ mod pace;
 mod recorder;
 mod setup;
 mod signals;
+mod switching;
 mod target;
 
 /// How long an event may be held for ordering. Between the stamp of a record and its reservation
@@ -155,7 +157,7 @@ async fn observe(
             // Of the whole machine it would cost as much as all wake-ups.
             resched: asked.can_end() || options.slower.is_some(),
             forks: options.forks,
-            switch_cost: false,
+            switch_cost: options.switch_cost,
             calibrate: options.cost == CostMethod::Calibrated,
             statistics: options.cost == CostMethod::Exact,
             verbose: options.verbose,
@@ -215,6 +217,11 @@ async fn observe(
     let lost_before = session.counted().map_err(Failure::from)?.lost();
     let mut meter =
         Meter::begin(&session, options.cost, options.max_overhead, began).map_err(Failure::from)?;
+    let switching = options
+        .switch_cost
+        .then(|| Switching::begin(&session))
+        .transpose()
+        .map_err(Failure::from)?;
     *running = command.map(Waiting::release).transpose()?;
 
     if options.max_overhead.is_some() && !meter.knows_all() {
@@ -325,6 +332,8 @@ async fn observe(
         push_counts(&mut session, &mut feed, ended)?;
         feed.push(&edge(kind::WINDOW_END, ended.0));
         let cost = meter.cost(&session, ended).map_err(Failure::from)?;
+        let switch_costs = switching.map(|it| it.costs(&session)).transpose();
+        let mut switch_costs = switch_costs.map_err(Failure::from)?;
         // Who stops because tracing costs too much traces no longer.
         let tail_ends = match end_reason {
             EndReason::MaxOverhead => Instant::now(),
@@ -382,6 +391,10 @@ async fn observe(
             if session.facts().narrow {
                 memory::measure(report, &stacks);
             }
+            if let Some(costs) = &mut switch_costs {
+                costs.compare(&report.processes, &report.system, session.facts().narrow);
+            }
+            report.switch_costs = switch_costs.clone();
             report.insights = insights(report, session.facts());
         }
         if let Some(recorder) = feed.recorder {
@@ -392,6 +405,7 @@ async fn observe(
                 steal_percent: host.steal_percent,
                 cgroups: cgroups.into_iter().collect(),
                 memory: report.as_ref().map(memory_of).unwrap_or_default(),
+                switch_costs,
             })?;
             tell(&recorded.map_or_else(
                 || "no spike since: nothing is written".to_owned(),

@@ -4,7 +4,7 @@
 
 use aya::{
     maps::{MapData, PerCpuArray},
-    programs::{BtfTracePoint, tp_btf::BtfTracePointLink},
+    programs::tp_btf::BtfTracePointLink,
 };
 use tracer_common::{
     counters::{SpaceChanges, SwitchCost, switch_cost},
@@ -17,7 +17,7 @@ use super::{
     load::load,
     preflight::{Refusal, refused_by_kernel},
     probes::{EMPTY_PAIR, SCHED_ENTRY, SCHED_EXIT, SPACE_CHANGES, TLB_FLUSH},
-    session::{Narrow, Options, load_watch, program, set_watched, take},
+    session::{Narrow, Options, attach_one, load_watch, set_watched, take},
 };
 
 /// [`SwitchCost`] for aya.
@@ -120,14 +120,9 @@ impl Ruler {
         self.attach(SPACE_CHANGES)
     }
 
-    fn attach(&mut self, (name, tracepoint): (&str, &str)) -> Result<(), Refusal> {
-        let refused = |error| refused_by_kernel(&format!("attach {name}"), &error);
-        let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
-        if program.fd().is_err() {
-            program.load(tracepoint, &self.btf).map_err(refused)?;
-        }
-        let link = program.attach().map_err(refused)?;
-        self.links.push(program.take_link(link).map_err(refused)?);
+    fn attach(&mut self, probe: (&str, &str)) -> Result<(), Refusal> {
+        self.links
+            .push(attach_one(&mut self.ebpf, &self.btf, probe)?);
         Ok(())
     }
 

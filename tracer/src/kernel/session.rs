@@ -13,6 +13,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
+    counters::switch_cost,
     record::{Header, kind},
     settings::feature,
 };
@@ -29,10 +30,12 @@ use super::{
     load::{is_loaded, load, load_probes, rings, watches_calls},
     preflight::{Refusal, refused_by_kernel, refused_option},
     probes::{
-        EMPTY, PAGE_FAULT, PROBES, SNAPSHOT, STACKS, SYS_ENTER, SYS_EXIT, TLB_FLUSH, WATCH, When,
+        EMPTY, EMPTY_PAIR, PAGE_FAULT, PROBES, SCHED_ENTRY, SCHED_EXIT, SNAPSHOT, STACKS,
+        SYS_ENTER, SYS_EXIT, TLB_FLUSH, WATCH, When,
     },
     raw,
     ring::{Drained, Rings},
+    ruler::{CostMaps, Costs},
 };
 use crate::{engine::Facts, model::Cpu};
 
@@ -83,6 +86,10 @@ pub struct Session {
     facts: Facts,
     prices: Result<Prices, String>,
     slower_calls: Option<f64>,
+    /// Where switches are measured in place.
+    switch_costs: Option<CostMaps>,
+    /// What two programs measure there with nothing between them.
+    empty_pair: Option<f64>,
     pub(super) cows: Array<MapData, CowPod>,
     /// The kernel keeps them as long as this is open.
     pub(super) statistics: Option<OwnedFd>,
@@ -138,6 +145,8 @@ impl Session {
         })?;
         facts.calls = is_loaded(&ebpf, SYS_ENTER) && is_loaded(&ebpf, SYS_EXIT);
         facts.cow = is_loaded(&ebpf, PAGE_FAULT);
+        let in_place = is_loaded(&ebpf, SCHED_ENTRY) && is_loaded(&ebpf, SCHED_EXIT);
+        let switch_costs = in_place.then(|| CostMaps::take(&mut ebpf)).transpose()?;
         if facts.interrupts {
             interrupts::load(&mut ebpf)?;
         }
@@ -173,11 +182,16 @@ impl Session {
             buffer: options.buffer,
             prices: Err("not asked for".to_owned()),
             slower_calls: None,
+            switch_costs,
+            empty_pair: None,
             cows,
             statistics,
             logger,
             facts,
         };
+        if session.switch_costs.is_some() {
+            session.empty_pair = session.measure_nothing(&btf)?;
+        }
         if options.calibrate {
             session.prices = session.calibrate(&btf);
             // Also of one that failed in the middle.
@@ -212,7 +226,11 @@ impl Session {
             self.interrupt_links = interrupts::attach(&mut self.ebpf)?;
         }
         let before = self.facts.calls.then(cost::system_call);
+        let yields = self.switch_costs.is_some().then(cost::sched_yield);
         self.links = attach(&mut self.ebpf)?;
+        if let (Some(before), Ok(prices)) = (yields, &mut self.prices) {
+            prices.schedule = (cost::sched_yield() - before).max(0.0) / 2.0;
+        }
         if let Some(before) = before {
             let slower = (cost::system_call() - before).max(0.0);
             self.slower_calls = Some(slower);
@@ -225,16 +243,40 @@ impl Session {
         Ok(())
     }
 
+    /// What lies between the clocks of two programs at the entry of the scheduler: the median.
+    fn measure_nothing(&mut self, btf: &aya::Btf) -> Result<Option<f64>, Refusal> {
+        let own = rustix::thread::gettid()
+            .as_raw_nonzero()
+            .get()
+            .cast_unsigned();
+        self.watch(&[own])?;
+        let mut links = Vec::new();
+        for (name, tracepoint) in [(SCHED_ENTRY, SCHED_ENTRY), EMPTY_PAIR] {
+            links.push(attach_one(&mut self.ebpf, btf, (name, tracepoint))?);
+        }
+        cost::sched_yield();
+        drop(links);
+        self.unwatch(&[own])?;
+        let costs = self.switch_costs()?;
+        Ok(costs.and_then(|costs| costs[switch_cost::EMPTY as usize].quantile(0.5)))
+    }
+
+    /// What switches took in place, since it was loaded; `None`: that is not measured.
+    pub fn switch_costs(&self) -> Result<Option<Costs>, Refusal> {
+        self.switch_costs.as_ref().map(CostMaps::read).transpose()
+    }
+
+    /// What is part of each of them and not the kernel's, in nanoseconds; `None`: not known.
+    pub fn empty_pair(&self) -> Option<f64> {
+        self.empty_pair
+    }
+
     /// Attaches programs that do nothing where all but everything happens, instead of ours.
     pub fn attach_empty(&mut self, types: &[u8]) -> Result<(), Refusal> {
         let btf = aya::Btf::parse(types, aya::Endianness::default())
             .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
-        for (name, tracepoint) in EMPTY {
-            let refused = |error| refused_by_kernel(&format!("attach {name}"), &error);
-            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
-            program.load(tracepoint, &btf).map_err(refused)?;
-            let link = program.attach().map_err(refused)?;
-            self.links.push(program.take_link(link).map_err(refused)?);
+        for empty in EMPTY {
+            self.links.push(attach_one(&mut self.ebpf, &btf, empty)?);
         }
         Ok(())
     }
@@ -357,6 +399,21 @@ fn attach(ebpf: &mut aya::Ebpf) -> Result<Vec<BtfTracePointLink>, Refusal> {
         links.push(program.take_link(link).map_err(refused)?);
     }
     Ok(links)
+}
+
+/// A program by its name and its tracepoint's, loaded if it is not.
+pub(super) fn attach_one(
+    ebpf: &mut aya::Ebpf,
+    btf: &aya::Btf,
+    (name, tracepoint): (&str, &str),
+) -> Result<BtfTracePointLink, Refusal> {
+    let refused = |error| refused_by_kernel(&format!("attach {name}"), &error);
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    if program.fd().is_err() {
+        program.load(tracepoint, btf).map_err(refused)?;
+    }
+    let link = program.attach().map_err(refused)?;
+    program.take_link(link).map_err(refused)
 }
 
 pub(super) fn program<'a, P>(ebpf: &'a mut aya::Ebpf, name: &str) -> Result<&'a mut P, Refusal>

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use crate::diff::Metric;
 use crate::model::{BirthKind, NextKind, OffState, WaitCause, WakerKind};
 use crate::report::{
-    ChargeKind, CheckedField, EndReason, KernelSource, KnownError, MemorySource, Model, Verdict,
+    ChargeKind, CheckedField, EndReason, KernelSource, KnownError, MemorySource, Model, SwitchKind,
+    Verdict,
 };
 use crate::verify;
 
@@ -191,5 +192,27 @@ pub fn unit(unit: verify::Unit) -> &'static str {
         verify::Unit::Ratio => "ratio",
         verify::Unit::Count => "count",
         verify::Unit::PerSecond => "per_second",
+    }
+}
+
+pub fn switch_kind(kind: SwitchKind) -> &'static str {
+    match kind {
+        SwitchKind::SameSpace => "same_space",
+        SwitchKind::OtherSpace => "other_space",
+        SwitchKind::ToKernelThread => "to_kernel_thread",
+        SwitchKind::ToIdle => "to_idle",
+        SwitchKind::BackToSameSpace => "back_to_same_space",
+        SwitchKind::BackToOtherSpace => "back_to_other_space",
+    }
+}
+
+pub fn switch_kind_in_words(kind: SwitchKind) -> &'static str {
+    match kind {
+        SwitchKind::SameSpace => "same address space",
+        SwitchKind::OtherSpace => "other address space",
+        SwitchKind::ToKernelThread => "to a kernel thread",
+        SwitchKind::ToIdle => "to idle",
+        SwitchKind::BackToSameSpace => "back, same space",
+        SwitchKind::BackToOtherSpace => "back, other space",
     }
 }

@@ -7,6 +7,7 @@ mod head;
 mod rows;
 mod safe;
 mod spikes;
+mod switching;
 mod verify;
 mod waits;
 
@@ -96,6 +97,8 @@ struct Document<'a> {
     target: head::Target<'a>,
     quality: head::Quality<'a>,
     cost: Option<head::Cost<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    switch_costs: Option<switching::SwitchCosts<'a>>,
     system: head::System,
     processes: Vec<rows::Process<'a>>,
     #[serde(flatten)]
@@ -117,6 +120,7 @@ impl<'a> Document<'a> {
             target: head::target(&report.target),
             quality: head::quality(&report.quality),
             cost: report.cost.as_ref().map(head::cost),
+            switch_costs: report.switch_costs.as_ref().map(switching::costs),
             system: head::system(&report.system),
             processes: report
                 .processes

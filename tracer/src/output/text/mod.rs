@@ -10,6 +10,7 @@ mod memory;
 mod paint;
 mod rows;
 mod spikes;
+mod switching;
 mod table;
 mod tree;
 mod verify;
@@ -91,6 +92,9 @@ fn whole(host: &Host, report: &Report, style: &Style, out: &mut dyn io::Write) -
         section(&|out| tree::write(&births.tree, style, out))?;
     }
     section(&|out| memory::write(report, style, out))?;
+    if let Some(costs) = &report.switch_costs {
+        section(&|out| switching::write(costs, style, out))?;
+    }
     section(&|out| spikes::write_insights(report, style, out))
 }
 
