@@ -123,7 +123,7 @@ pub fn expect_whole(document: &Value) {
 #[track_caller]
 pub fn expect_nothing_left(experiment: &str, signal: Signal, after: Duration) {
     let before = running();
-    let verify = Running::start(binary().args(["verify", "--only", experiment]));
+    let verify = Running::start(binary().args(["verify", "--thorough", "--only", experiment]));
     let until = Instant::now() + after;
     while Instant::now() < until || running().difference(&before).count() < 2 {
         assert!(!verify.has_ended(), "{experiment} has ended by itself");
