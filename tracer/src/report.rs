@@ -4,7 +4,7 @@
 
 mod births;
 mod causes;
-mod switching;
+mod costs;
 
 pub use births::{
     Births, Branch, BranchCosts, CowFaults, Crash, Creator, Ended, Exec, Fork, ForkCost, PerGib,
@@ -14,7 +14,7 @@ pub use causes::{
     Who, WokenBy,
 };
 
-pub use switching::{SwitchCost, SwitchCosts, SwitchKind};
+pub use costs::{Cost, SwitchCost, SwitchCosts, SwitchKind};
 
 use crate::model::{Comm, Nanos, NextKind, OffState, Priority, SwitchCount, Syscall, Timestamp};
 
@@ -164,22 +164,6 @@ pub enum KnownError {
     /// Not the kernel's: the thread waited when it was first seen, and the end of that wait is lost.
     /// How much of it lies in the window cannot be told; it is unknown time.
     BeganBeforeAHole,
-}
-
-/// What tracing cost.
-#[derive(Clone, Debug, Default)]
-pub struct Cost {
-    /// Times a kernel program ran.
-    pub kernel_events: u64,
-    pub kernel_ns_per_event: Option<f64>,
-    /// How the figure above was found, or why it is not known.
-    pub method: String,
-    pub collector_cpu: Nanos,
-    pub collector_max_rss_bytes: u64,
-    pub cpu_percent_of_one: Option<f64>,
-    pub cpu_percent_of_machine: Option<f64>,
-    /// By how much watching system calls slows every one of the machine; `None`: they are not watched.
-    pub syscall_ns: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default)]

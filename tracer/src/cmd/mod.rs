@@ -48,6 +48,9 @@ pub enum Failure {
     /// 128+N for signal N.
     #[error("stopped by a second signal: the command, if any, runs on")]
     Stopped { status: u8 },
+    /// The same.
+    #[error("stopped by a signal")]
+    Interrupted { status: u8 },
 }
 
 impl Failure {
@@ -58,7 +61,8 @@ impl Failure {
             Failure::Invalid(_) => 4,
             Failure::NotStarted { status, .. }
             | Failure::Beside { status, .. }
-            | Failure::Stopped { status } => *status,
+            | Failure::Stopped { status }
+            | Failure::Interrupted { status } => *status,
         }
     }
 }

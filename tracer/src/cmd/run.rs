@@ -19,6 +19,7 @@ use crate::{
             pace::Pace,
             recorder::Recorder,
             setup::{Intervals, began_plus, default_buffer, interval, raise_priority, style},
+            shown::{show_spikes, write},
             signals::{Signals, pass_on},
             switching::Switching,
             target::Resolved,
@@ -27,7 +28,6 @@ use crate::{
         verdict_of,
     },
     command::{Running, Waiting},
-    host::Host,
     insights::insights,
     kernel::{
         alarm::Alarm,
@@ -37,7 +37,7 @@ use crate::{
         session::{self, Narrow, Session, edge},
     },
     model::{Nanos, Timestamp},
-    output::{self, Format, Style, file::Output},
+    output::{self, Format, file::Output},
     pipeline::{Pipeline, Replay, Settings},
     report::{EndReason, Report},
     summary::Outside,
@@ -49,7 +49,8 @@ mod meter;
 mod pace;
 mod recorder;
 mod setup;
-mod signals;
+mod shown;
+pub(in crate::cmd) mod signals;
 mod switching;
 mod target;
 
@@ -458,35 +459,6 @@ fn tell(what: &str) {
 /// Whether the stream has been told beyond `began`.
 fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
     drained_from.before(REORDER_WINDOW) > began
-}
-
-/// Those that ended since the last time; how many.
-fn show_spikes(
-    feed: &mut Feed,
-    output: &mut Output,
-    options: &RunOptions,
-    style: &Style,
-) -> anyhow::Result<usize> {
-    let pipeline = feed.pipeline.as_mut();
-    let spikes = pipeline.map(Pipeline::take_spikes).unwrap_or_default();
-    for spike in &spikes {
-        output.render(|out| output::spike(options.format, spike, style, out))?;
-    }
-    Ok(spikes.len())
-}
-
-/// Answers whether somebody still reads.
-fn write(
-    mut output: Output,
-    options: &RunOptions,
-    host: &Host,
-    report: &Report,
-    style: &Style,
-) -> anyhow::Result<bool> {
-    output.render(|out| output::report(options.format, host, report, style, out))?;
-    let seen = !output.is_closed();
-    output.finish()?;
-    Ok(seen)
 }
 
 /// An invalid report is an error of its own, unless a command's status is to be passed on, or its

@@ -4,8 +4,10 @@ use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context as _;
+
 use crate::cli::{VerifyFormat, VerifyOptions};
-use crate::cmd::{Failure, style_of};
+use crate::cmd::{Failure, run::signals::Signals, style_of};
 use crate::kernel::host::StealSample;
 use crate::output::{self, file::Output};
 use crate::verify::{EXPERIMENTS, Effort, Experiment, Lab, Outcome, Verification};
@@ -13,6 +15,38 @@ use crate::verify::{EXPERIMENTS, Effort, Experiment, Lab, Outcome, Verification}
 pub fn run(options: &VerifyOptions) -> anyhow::Result<ExitCode> {
     let mut output = Output::open(None)?;
     let style = style_of(None);
+    let verification = unless_stopped(options.clone())?;
+    output.render(|out| match options.format {
+        VerifyFormat::Table => output::verify_table(&verification, &style, out),
+        VerifyFormat::Json => output::verify_json(&verification, out),
+    })?;
+    output.finish()?;
+    ended(&verification)
+}
+
+/// A signal ends the experiment that is on, and with this process whatever it has started.
+fn unless_stopped(options: VerifyOptions) -> anyhow::Result<Verification> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the event loop")?;
+    let verification = runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let experiments = runtime.spawn_blocking(move || all(&options));
+        tokio::select! {
+            done = experiments => done.context("make the experiments")?,
+            received = signals.next() => {
+                progress("");
+                let status = 128 + received?.as_raw() as u8;
+                Err(Failure::Interrupted { status }.into())
+            }
+        }
+    });
+    runtime.shutdown_background();
+    verification
+}
+
+fn all(options: &VerifyOptions) -> anyhow::Result<Verification> {
     let effort = match (options.quick, options.thorough) {
         (true, _) => Effort::Quick,
         (_, true) => Effort::Thorough,
@@ -34,18 +68,12 @@ pub fn run(options: &VerifyOptions) -> anyhow::Result<ExitCode> {
         .collect();
     progress("");
     lab.host.steal_percent = steal.and_then(|steal| steal.percent_since(&StealSample::read()?));
-    let verification = Verification {
+    Ok(Verification {
         host: lab.host,
         effort,
         took: from.elapsed(),
         outcomes,
-    };
-    output.render(|out| match options.format {
-        VerifyFormat::Table => output::verify_table(&verification, &style, out),
-        VerifyFormat::Json => output::verify_json(&verification, out),
-    })?;
-    output.finish()?;
-    ended(&verification)
+    })
 }
 
 /// What is worth an exit status: an experiment that could not be made, and one that shows the tracer wrong.

@@ -205,14 +205,3 @@ pub fn switch_kind(kind: SwitchKind) -> &'static str {
         SwitchKind::BackToOtherSpace => "back_to_other_space",
     }
 }
-
-pub fn switch_kind_in_words(kind: SwitchKind) -> &'static str {
-    match kind {
-        SwitchKind::SameSpace => "same address space",
-        SwitchKind::OtherSpace => "other address space",
-        SwitchKind::ToKernelThread => "to a kernel thread",
-        SwitchKind::ToIdle => "to idle",
-        SwitchKind::BackToSameSpace => "back, same space",
-        SwitchKind::BackToOtherSpace => "back, other space",
-    }
-}

@@ -5,8 +5,8 @@ use std::io;
 use super::grid::{self, Column, column};
 use super::head::wrap;
 use crate::model::Nanos;
-use crate::output::{Style, human, words};
-use crate::report::{SwitchCost, SwitchCosts};
+use crate::output::{Style, human};
+use crate::report::{SwitchCost, SwitchCosts, SwitchKind};
 
 /// What a kind gets at least.
 const NAME: usize = 20;
@@ -41,7 +41,7 @@ pub fn write(costs: &SwitchCosts, style: &Style, out: &mut dyn io::Write) -> io:
 fn row(cost: &SwitchCost) -> grid::Row<'_> {
     grid::Row {
         before: String::new(),
-        name: words::switch_kind_in_words(cost.kind).as_bytes(),
+        name: in_words(cost.kind).as_bytes(),
         after: String::new(),
         cells: vec![
             human::count(cost.count),
@@ -54,4 +54,15 @@ fn row(cost: &SwitchCost) -> grid::Row<'_> {
 
 fn length(ns: f64) -> String {
     human::duration(Nanos(ns as u64))
+}
+
+fn in_words(kind: SwitchKind) -> &'static str {
+    match kind {
+        SwitchKind::SameSpace => "same address space",
+        SwitchKind::OtherSpace => "other address space",
+        SwitchKind::ToKernelThread => "to a kernel thread",
+        SwitchKind::ToIdle => "to idle",
+        SwitchKind::BackToSameSpace => "back, same space",
+        SwitchKind::BackToOtherSpace => "back, other space",
+    }
 }

@@ -138,11 +138,13 @@ fn kinds(lab: &Lab, party: &Party, finding: &mut Finding) -> anyhow::Result<()> 
     }
     let passes = traced.measured.get("passes")?.median().unwrap_or_default();
     let share = |part: f64| if all > 0.0 { part / all } else { 0.0 };
-    finding.measurements.push(
-        Measurement::counted(name, Unit::Share, share(of_kind), all as u64).noted(format!(
-            "counted by tracer run; the pattern passed its token on {passes} times"
-        )),
-    );
+    let counted = Measurement::counted(name, Unit::Share, share(of_kind), all as u64);
+    finding
+        .measurements
+        .push(counted.noted("counted by tracer run"));
+    let name = format!("switch.{}.passes", party.name);
+    let counted = Measurement::counted(name, Unit::Count, passes, 1);
+    finding.measurements.push(counted);
     let name = format!("switch.{}.address_space_changes", party.name);
     finding
         .measurements

@@ -26,7 +26,11 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
         let name = format!("tlb.flushed.{spaces}_spaces");
         let share = match &why {
             Some(why) => Measurement::unavailable(name, Unit::Share, why.as_str()),
-            None => flushed(lab, name, spaces)?,
+            None => {
+                let (share, passes) = flushed(lab, name, spaces)?;
+                finding.measurements.push(passes);
+                share
+            }
         };
         shares.push((spaces, share));
     }
@@ -62,8 +66,8 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
 
 const THREADS: &str = "tlb.changes_of_threads";
 
-/// What part of the changes flushed.
-fn flushed(lab: &Lab, name: String, spaces: u64) -> anyhow::Result<Measurement> {
+/// What part of the changes flushed, and how often the pattern passed its token on.
+fn flushed(lab: &Lab, name: String, spaces: u64) -> anyhow::Result<(Measurement, Measurement)> {
     let pattern = Pattern::named("relay-processes-pipe")
         .with("--parties", spaces)
         .with("--count", lab.scaled(ROUNDS));
@@ -80,12 +84,11 @@ fn flushed(lab: &Lab, name: String, spaces: u64) -> anyhow::Result<Measurement> 
         "the kernel told of no loading of an address space"
     );
     let share = counted.flushed as f64 / told as f64;
-    Ok(
-        Measurement::counted(name, Unit::Share, share, told).noted(format!(
-            "{} changes counted, {told} of them told by the kernel; the pattern made {passes}",
-            counted.changes
-        )),
-    )
+    let changes = counted.changes;
+    let share = Measurement::counted(name, Unit::Share, share, told)
+        .noted(format!("of {changes} changes the kernel told {told}"));
+    let name = format!("tlb.passes.{spaces}_spaces");
+    Ok((share, Measurement::counted(name, Unit::Count, passes, 1)))
 }
 
 fn changes_of_threads(lab: &Lab) -> anyhow::Result<Measurement> {
@@ -146,7 +149,13 @@ fn processor() -> String {
         (_, true) => "PCID on",
         (_, false) => "no PCID",
     };
-    let isolation = fs::read_to_string("/sys/devices/system/cpu/vulnerabilities/meltdown");
-    let isolation = isolation.map_or_else(|_| "n/a".to_owned(), |text| text.trim().to_owned());
-    format!("{pcid}; meltdown: {isolation}")
+    let mitigation = |name: &str| {
+        let text = fs::read_to_string(format!("/sys/devices/system/cpu/vulnerabilities/{name}"));
+        text.map_or_else(|_| "n/a".to_owned(), |text| text.trim().to_owned())
+    };
+    format!(
+        "{pcid}; meltdown: {}; spectre_v2: {}",
+        mitigation("meltdown"),
+        mitigation("spectre_v2")
+    )
 }

@@ -1,9 +1,25 @@
-//! What the kernel takes for a switch.
+//! What tracing costs, and what the kernel takes for a switch.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Process, System};
 use crate::model::Nanos;
+
+/// What tracing cost.
+#[derive(Clone, Debug, Default)]
+pub struct Cost {
+    /// Times a kernel program ran.
+    pub kernel_events: u64,
+    pub kernel_ns_per_event: Option<f64>,
+    /// How the figure above was found, or why it is not known.
+    pub method: String,
+    pub collector_cpu: Nanos,
+    pub collector_max_rss_bytes: u64,
+    pub cpu_percent_of_one: Option<f64>,
+    pub cpu_percent_of_machine: Option<f64>,
+    /// By how much watching system calls slows every one of the machine; `None`: they are not watched.
+    pub syscall_ns: Option<f64>,
+}
 
 /// From the entry of the scheduler to its end, by what it switches between. Under a target those of its threads, whether
 /// they go or come.
