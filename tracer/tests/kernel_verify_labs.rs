@@ -158,7 +158,7 @@ fn whoever_ends_it_nothing_is_left_behind() {
         "isolation",
     ] {
         for (signal, after_ms) in [(Signal::KILL, 300), (Signal::INT, 700)] {
-            expect_nothing_left(experiment, signal, Duration::from_millis(after_ms));
+            expect_nothing_left(&[experiment], signal, Duration::from_millis(after_ms));
         }
     }
     // In a namespace of the test's own: nothing is mounted for others.

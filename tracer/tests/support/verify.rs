@@ -86,6 +86,12 @@ pub fn expect_whole(document: &Value) {
     for claim in list(document, "claims") {
         let name = claim["name"].as_str().expect("a name");
         assert!(names.insert(name), "{name} twice");
+        for said in ["claim", "source"] {
+            assert!(
+                claim[said].as_str().is_some_and(|it| !it.is_empty()),
+                "{claim:#}"
+            );
+        }
         assert!(
             claim["because"].as_str().is_some_and(|it| it.len() > 10),
             "{claim:#}"
@@ -103,7 +109,7 @@ pub fn expect_whole(document: &Value) {
         assert!(
             experiment["method"]
                 .as_str()
-                .is_some_and(|it| it.len() > 50)
+                .is_some_and(|it| it.len() > 40)
         );
         for measurement in list(experiment, "measurements") {
             let name = measurement["name"].as_str().expect("a name");
@@ -115,23 +121,32 @@ pub fn expect_whole(document: &Value) {
                 known == (measurement["n"].as_u64() > Some(0)),
                 "{measurement:#}"
             );
+            if let Some([low, high]) = measurement["interval"].as_array().map(Vec::as_slice) {
+                let at = measurement["median"].as_f64();
+                assert!(low.as_f64() <= at && at <= high.as_f64(), "{measurement:#}");
+            }
         }
     }
 }
 
 /// Ends a run in the middle, when patterns are on: nothing of it is there a moment later.
 #[track_caller]
-pub fn expect_nothing_left(experiment: &str, signal: Signal, after: Duration) {
+pub fn expect_nothing_left(names: &[&str], signal: Signal, after: Duration) {
     let before = running();
-    let verify = Running::start(binary().args(["verify", "--thorough", "--only", experiment]));
+    let mut command = binary();
+    command.args(["verify", "--thorough"]);
+    command.args(names.iter().flat_map(|name| ["--only", name]));
+    let verify = Running::start(&mut command);
     let until = Instant::now() + after;
     while Instant::now() < until || running().difference(&before).count() < 2 {
-        assert!(!verify.has_ended(), "{experiment} has ended by itself");
+        assert!(!verify.has_ended(), "{names:?} ended by itself");
         pause();
     }
     // To it alone: a terminal would tell its children, too.
     verify.signal(signal);
-    assert!(!verify.finish().status.success());
+    let status = verify.finish().status;
+    let code = (signal == Signal::INT).then_some(130);
+    assert_eq!(status.code(), code, "{status}");
     let patience = Instant::now() + Duration::from_secs(10);
     loop {
         let left: Vec<u32> = running().difference(&before).copied().collect();
@@ -140,7 +155,7 @@ pub fn expect_nothing_left(experiment: &str, signal: Signal, after: Duration) {
         }
         assert!(
             Instant::now() < patience,
-            "{experiment}, {signal:?}: left {left:?}"
+            "{names:?}, {signal:?}: left {left:?}"
         );
         pause();
     }

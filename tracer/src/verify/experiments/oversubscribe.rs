@@ -9,7 +9,9 @@ use crate::verify::{
 const SAME: f64 = 0.05;
 
 /// How many for so many CPUs.
-const LEVELS: [(&str, fn(usize) -> usize); 4] = [
+type Level = (&'static str, fn(usize) -> usize);
+
+const LEVELS: [Level; 4] = [
     ("1", |_| 1),
     ("N", |cpus| cpus),
     ("2N", |cpus| 2 * cpus),
@@ -28,7 +30,7 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
         ),
         ..Finding::default()
     };
-    let party = |kind: &str, pattern, (label, of): (&str, fn(usize) -> usize)| Party {
+    let party = |kind: &str, pattern, (label, of): Level| Party {
         name: format!("oversubscribe.{kind}.{label}"),
         pattern,
         parties: of(lab.cpus.len()),
