@@ -23,14 +23,15 @@ use crate::{
                 Intervals, began_plus, default_buffer, interval, raise_priority, session_options,
                 style, tell,
             },
+            shown::{show_spikes, write},
             signals::{Signals, pass_on},
+            switching::Switching,
             target::Resolved,
         },
         tape::{Clocks, OutsideDocument, Tail, memory_of},
         verdict_of,
     },
     command::{Running, Waiting},
-    host::Host,
     insights::insights,
     kernel::{
         alarm::Alarm,
@@ -41,7 +42,7 @@ use crate::{
         session::{Session, edge},
     },
     model::{Nanos, Timestamp},
-    output::{self, Format, Style, file::Output},
+    output::{self, Format, file::Output},
     pipeline::{Pipeline, Replay, Settings},
     report::{EndReason, Report},
     summary::Outside,
@@ -54,7 +55,9 @@ mod meter;
 mod pace;
 mod recorder;
 mod setup;
-mod signals;
+mod shown;
+pub(in crate::cmd) mod signals;
+mod switching;
 mod target;
 
 /// How long an event may be held for ordering. Between the stamp of a record and its reservation
@@ -217,6 +220,11 @@ async fn observe(
     let lost_before = session.counted().map_err(Failure::from)?.lost();
     let mut meter =
         Meter::begin(&session, options.cost, options.max_overhead, began).map_err(Failure::from)?;
+    let switching = options
+        .switch_cost
+        .then(|| Switching::begin(&session))
+        .transpose()
+        .map_err(Failure::from)?;
     *running = command.map(Waiting::release).transpose()?;
 
     if options.max_overhead.is_some() && !meter.knows_all() {
@@ -327,6 +335,8 @@ async fn observe(
         push_counts(&mut session, &mut feed, ended)?;
         feed.push(&edge(kind::WINDOW_END, ended.0));
         let cost = meter.cost(&session, ended).map_err(Failure::from)?;
+        let switch_costs = switching.map(|it| it.costs(&session)).transpose();
+        let mut switch_costs = switch_costs.map_err(Failure::from)?;
         // Who stops because tracing costs too much traces no longer.
         let tail_ends = match end_reason {
             EndReason::MaxOverhead => Instant::now(),
@@ -386,6 +396,10 @@ async fn observe(
                     |process: BorrowedFd<'_>, name: &str| errands.open_memory(process, name);
                 memory::measure(report, &stacks, &opens);
             }
+            if let Some(costs) = &mut switch_costs {
+                costs.compare(&report.processes, &report.system, session.facts().narrow);
+            }
+            report.switch_costs = switch_costs.clone();
             report.insights = insights(report, session.facts());
         }
         if let Some(recorder) = feed.recorder {
@@ -396,6 +410,7 @@ async fn observe(
                 steal_percent: host.steal_percent,
                 cgroups: cgroups.into_iter().collect(),
                 memory: report.as_ref().map(memory_of).unwrap_or_default(),
+                switch_costs,
             })?;
             tell(&recorded.map_or_else(
                 || "no spike since: nothing is written".to_owned(),
@@ -448,36 +463,6 @@ async fn wait_for(
 /// Whether the stream has been told beyond `began`.
 fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
     drained_from.before(REORDER_WINDOW) > began
-}
-
-/// Those that ended since the last time; how many.
-fn show_spikes(
-    feed: &mut Feed,
-    output: &mut Output,
-    options: &RunOptions,
-    style: &Style,
-) -> anyhow::Result<usize> {
-    let pipeline = feed.pipeline.as_mut();
-    let spikes = pipeline.map(Pipeline::take_spikes).unwrap_or_default();
-    for spike in &spikes {
-        output.render(|out| output::spike(options.format, spike, style, out))?;
-    }
-    Ok(spikes.len())
-}
-
-/// Answers whether somebody still reads.
-fn write(
-    mut output: Output,
-    errands: &Errands,
-    options: &RunOptions,
-    host: &Host,
-    report: &Report,
-    style: &Style,
-) -> anyhow::Result<bool> {
-    output.render(|out| output::report(options.format, host, report, style, out))?;
-    let seen = !output.is_closed();
-    output.finish_by(|| errands.put_report())?;
-    Ok(seen)
 }
 
 /// An invalid report is an error of its own, unless a command's status is to be passed on, or its

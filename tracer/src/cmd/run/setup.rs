@@ -43,6 +43,7 @@ pub fn session_options(
         // Of the whole machine it would cost as much as all wake-ups.
         resched: target.can_end() || options.slower.is_some(),
         forks: options.forks,
+        switch_cost: options.switch_cost,
         calibrate: options.cost == CostMethod::Calibrated,
         statistics: options.cost == CostMethod::Exact,
         verbose: options.verbose,
