@@ -38,7 +38,7 @@ pub fn run(check: bool) -> anyhow::Result<()> {
     expect_small_and_static(&tracer)?;
     install::made(&tracer, &built.join("package"))?;
 
-    let place = target_dir().join("dist");
+    let place = target_dir().join("packages");
     fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
     for old in fs::read_dir(&place)?.flatten() {
         if old.file_type()?.is_file() {
@@ -198,7 +198,7 @@ fn in_new_debian(package: &Path, root: &Path) -> anyhow::Result<()> {
 const TRY: &str = r#"set -eu
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 dpkg --install /tracer.deb
-for file in bin/tracer share/man/man1/tracer.1.gz share/man/man1/tracer-run.1.gz lib/systemd/system/tracer.service \
+for file in bin/tracer share/man/man1/tracer.1 share/man/man1/tracer-run.1 lib/systemd/system/tracer.service \
     share/bash-completion/completions/tracer share/zsh/vendor-completions/_tracer \
     share/fish/vendor_completions.d/tracer.fish share/doc/tracer/copyright; do
     test -s "/usr/$file" || { echo "error: /usr/$file is not there" >&2; exit 1; }

@@ -45,9 +45,9 @@ enum Task {
         #[arg(long, value_name = "DIR", default_value = "/usr/local")]
         prefix: PathBuf,
     },
-    /// Build what is handed out: a static program, a Debian package, checksums, in target/dist
+    /// Build what is handed out: a static program, a Debian package, checksums, in target/packages
     Dist {
-        /// Also install the package on a fresh Debian, below target/dist, and run `tracer doctor` there
+        /// Also install the package on a fresh Debian, below target/packages, and run `tracer doctor` there
         #[arg(long)]
         check: bool,
     },
