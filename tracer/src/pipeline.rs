@@ -75,7 +75,7 @@ const FAR: usize = 1000;
 pub struct Pipeline {
     settings: Settings,
     reorder: Reorder,
-    /// Decoded, not yet applied; empty between calls.
+    /// Decoded, not yet applied, where there are many threads; empty between calls.
     batch: Vec<Event>,
     engine: Engine,
     selection: Selection,
@@ -145,11 +145,16 @@ impl Pipeline {
     pub fn advance(&mut self, watermark: Timestamp) {
         let mut reorder = std::mem::take(&mut self.reorder);
         let mut batch = std::mem::take(&mut self.batch);
+        let far = self.engine.tasks().living() > FAR;
         reorder.release(watermark, |record| {
-            match decode(record) {
-                Some(event) => batch.push(event),
-                None => self.undecoded += 1,
+            let Some(event) = decode(record) else {
+                self.undecoded += 1;
+                return;
+            };
+            if !far {
+                return self.apply(&event);
             }
+            batch.push(event);
             if batch.len() == BATCH {
                 self.apply_all(&mut batch);
             }
@@ -391,15 +396,13 @@ impl Pipeline {
     fn apply_all(&mut self, batch: &mut Vec<Event>) {
         // What threads are concerned is known long before it is their turn: memory that is far away comes
         // for all of them at the same time, and not for one after another.
-        if self.engine.tasks().living() > FAR {
-            let mut seen = 0;
-            for event in batch.iter() {
-                for slot in self.engine.concerned(event).into_iter().flatten() {
-                    seen ^= self.engine.glance(slot) ^ self.window.glance(slot);
-                }
+        let mut seen = 0;
+        for event in batch.iter() {
+            for slot in self.engine.concerned(event).into_iter().flatten() {
+                seen ^= self.engine.glance(slot) ^ self.window.glance(slot);
             }
-            std::hint::black_box(seen);
         }
+        std::hint::black_box(seen);
         for event in batch.iter() {
             self.apply(event);
         }

@@ -21,7 +21,7 @@ use tracer_common::record::Switch;
 use coder::{Coder, Packing, Unpacking};
 use columns::{Packer, Unpacker};
 use items::{ADVANCE_BYTES, shape, what};
-use layouts::{load, load_header, load_switch, store, store_header, store_switch};
+use layouts::{load, load_header, store, store_header};
 use others::{Others, all_columns};
 use switch::Switches;
 use threads::Threads;
@@ -76,10 +76,10 @@ impl State {
             let place = items.places[index as usize];
             let bytes = items.of(place);
             if place.what == what::SWITCH {
-                let bytes: &mut [u8; size_of::<Switch>()] = bytes.try_into().ok()?;
-                let mut record = load_switch(bytes);
+                let bytes: &mut [u8; Switch::BYTES] = bytes.try_into().ok()?;
+                let mut record = Switch::from_bytes(bytes);
                 self.switches.code(coder, &mut self.threads, &mut record);
-                store_switch(&record, bytes);
+                record.write_to(bytes);
             } else {
                 let layout = usize::from(place.what - what::OTHERS);
                 self.others
