@@ -64,6 +64,16 @@ pub fn is_history(record: &[u8]) -> bool {
     record.get(KIND..KIND + 2) == Some(&kind::LEFT.to_ne_bytes())
 }
 
+/// A switch that is a record already.
+#[inline]
+pub fn switch_event(record: &record::Switch) -> Event {
+    Event {
+        at: Timestamp(record.header.at_ns),
+        cpu: Cpu(record.header.cpu),
+        what: What::Switch(switch(record)),
+    }
+}
+
 /// One record. Trailing bytes of a longer (newer) record are ignored.
 pub fn decode(mut bytes: &[u8]) -> Option<Event> {
     // Nearly all records are of this kind.
@@ -72,11 +82,7 @@ pub fn decode(mut bytes: &[u8]) -> Option<Event> {
         let header = record.header;
         let len = usize::from(header.len);
         if header.kind == kind::SWITCH && (record::Switch::BYTES..=bytes.len()).contains(&len) {
-            return Some(Event {
-                at: Timestamp(header.at_ns),
-                cpu: Cpu(header.cpu),
-                what: What::Switch(switch(&record)),
-            });
+            return Some(switch_event(&record));
         }
     }
     let buf = &mut bytes;
@@ -225,7 +231,9 @@ fn waker(waker: u32, cpu: u16, syscall: u16) -> Waker {
         },
         tid: waker & waker::TID_MASK,
         cpu: Cpu(cpu),
-        syscall: syscall.checked_sub(1).map(|number| Syscall::Native(number.into())),
+        syscall: syscall
+            .checked_sub(1)
+            .map(|number| Syscall::Native(number.into())),
     }
 }
 

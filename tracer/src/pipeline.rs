@@ -10,12 +10,12 @@ use rustc_hash::FxHashSet;
 use crate::{
     audit::Tolerance,
     births::Births,
-    decode::{Envelope, LATEST, decode, envelope, is_history},
+    decode::{Envelope, LATEST, decode, envelope, is_history, switch_event},
     engine::{Engine, Facts, tasks::ProcessId},
     folded::FoldedRows,
     ledger::{self, Both, Ledger},
     model::{Event, Nanos, Slot, SpanSink, Timestamp, What},
-    reorder::Reorder,
+    reorder::{Record, Reorder, Run},
     report::{Report, Spike},
     spikes::Spikes,
     summary::{Assessment, Outside, Summary},
@@ -141,13 +141,22 @@ impl Pipeline {
         }
     }
 
+    /// Many records, as if they were pushed one by one.
+    pub fn take(&mut self, run: Box<dyn Run>) {
+        self.undecoded += self.reorder.take(run);
+    }
+
     /// Applies all events before `watermark`: nothing older will come.
     pub fn advance(&mut self, watermark: Timestamp) {
         let mut reorder = std::mem::take(&mut self.reorder);
         let mut batch = std::mem::take(&mut self.batch);
         let far = self.engine.tasks().living() > FAR;
         reorder.release(watermark, |record| {
-            let Some(event) = decode(record) else {
+            let event = match record {
+                Record::Switch(switch) => Some(switch_event(switch)),
+                Record::Bytes(bytes) => decode(bytes),
+            };
+            let Some(event) = event else {
                 self.undecoded += 1;
                 return;
             };

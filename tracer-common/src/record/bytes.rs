@@ -44,4 +44,3 @@ numbers! {
     next_waker_syscall: u16, irq_ns: u64, softirq_ns: u64, next_throttled_ns: u64, resched_ns: u32,
     prev_priority: u32
 }
-

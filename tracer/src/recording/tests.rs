@@ -228,7 +228,7 @@ fn all_kinds_of_the_stream_are_known() {
         let bytes = payload.len();
         assert!(bytes < 5_000, "kind {kind}: {bytes} bytes");
         assert!(
-            items.places.iter().all(|place| place.what >= 2),
+            items.places.iter().all(|place| place.head.what >= 2),
             "kind {kind} is raw"
         );
     }

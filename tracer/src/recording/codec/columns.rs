@@ -249,6 +249,12 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
         cursor.at += length as u32;
     }
 
+    /// Whether more was asked for than there is.
+    #[inline]
+    pub fn is_short(&self) -> bool {
+        self.short
+    }
+
     /// Whether everything was asked for, and nothing else.
     pub fn is_used_up(&self) -> bool {
         let left = |cursor: &Cursor| cursor.at != cursor.end;

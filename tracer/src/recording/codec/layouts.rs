@@ -14,6 +14,14 @@ pub struct Layout {
     pub fields: &'static [Field],
 }
 
+impl Layout {
+    /// Nothing is shared with records of other kinds.
+    pub fn stands_alone(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.all(|field| matches!(field.like, Like::Last | Like::Time))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     pub offset: usize,
