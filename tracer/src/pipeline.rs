@@ -152,18 +152,15 @@ impl Pipeline {
         let mut batch = std::mem::take(&mut self.batch);
         let far = self.engine.tasks().living() > FAR;
         reorder.release(watermark, |record| {
-            let event = match record {
-                Record::Switch(switch) => Some(switch_event(switch)),
-                Record::Bytes(bytes) => decode(bytes),
-            };
-            let Some(event) = event else {
-                self.undecoded += 1;
-                return;
-            };
-            if !far {
-                return self.apply(&event);
+            match record {
+                Record::Switch(switch) if !far => self.apply(&switch_event(switch)),
+                Record::Switch(switch) => batch.push(switch_event(switch)),
+                Record::Bytes(bytes) => match decode(bytes) {
+                    Some(event) if !far => self.apply(&event),
+                    Some(event) => batch.push(event),
+                    None => self.undecoded += 1,
+                },
             }
-            batch.push(event);
             if batch.len() == BATCH {
                 self.apply_all(&mut batch);
             }

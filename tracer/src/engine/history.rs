@@ -22,6 +22,9 @@ const MOST: usize = 1 << 12;
 /// What is told late mostly belongs so near to the end.
 const NEAR: usize = 16;
 
+/// Shares that are looked through for one.
+const FEW: usize = 4;
+
 /// Older ones are summed up, so many at a time. When there are so many sums, or they hold so many shares, of all
 /// CPUs together and of one at least, the older half of them become half as many, again and again: how far back a sum reaches is a
 /// small part of how long ago it was.
@@ -265,7 +268,11 @@ impl Place {
             // What was taken before the first end is nobody's.
             self.began.sums = stretch.sums();
         }
-        self.stretches.insert(index, stretch);
+        if index == self.stretches.len() {
+            self.stretches.push_back(stretch);
+        } else {
+            self.stretches.insert(index, stretch);
+        }
         if self.stretches.len() > keep {
             self.sum_up(room);
         }
@@ -299,7 +306,13 @@ impl Place {
         let mut shares = self.spare.pop().unwrap_or_default();
         let mut at = from.max(self.forgotten);
         for piece in pieces.drain(..) {
-            shares.push((piece.charge, piece.to.since(at)));
+            let (charge, ns) = (piece.charge, piece.to.since(at));
+            // Mostly a few take turns.
+            let known = shares.iter_mut().rev().take(FEW);
+            match known.into_iter().find(|share| share.0 == charge) {
+                Some(share) => share.1 += ns,
+                None => shares.push((charge, ns)),
+            }
             at = at.max(piece.to);
         }
         add_up(&mut shares);

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::COLUMNS;
 use super::columns::{Packer, Unpacker};
+use super::switch::{IS_STEADY, STEADY};
 
 pub trait Coder {
     /// A number as it is.
@@ -12,6 +13,9 @@ pub trait Coder {
 
     /// Bytes as they are: such a column holds nothing else.
     fn bytes(&mut self, column: usize, bytes: &mut [u8]);
+
+    /// The numbers of another switch follow.
+    fn next_switch(&mut self);
 
     /// Where a key stands in the table of threads, when packing.
     fn place(&self, key: u64) -> Option<u32>;
@@ -71,6 +75,9 @@ impl Coder for Packing<'_> {
     }
 
     #[inline(always)]
+    fn next_switch(&mut self) {}
+
+    #[inline(always)]
     fn place(&self, key: u64) -> Option<u32> {
         self.places.get(&key).copied()
     }
@@ -87,11 +94,20 @@ pub struct Unpacking<'a> {
 impl Coder for Unpacking<'_> {
     #[inline(always)]
     fn plain(&mut self, column: usize, _: u64) -> u64 {
-        self.unpacker.pull(column)
+        if IS_STEADY[column] {
+            self.unpacker.pull_steady(column)
+        } else {
+            self.unpacker.pull(column)
+        }
     }
 
     fn bytes(&mut self, column: usize, bytes: &mut [u8]) {
         self.unpacker.pull_bytes(column, bytes);
+    }
+
+    #[inline(always)]
+    fn next_switch(&mut self) {
+        self.unpacker.next_row(STEADY.into_iter());
     }
 
     #[inline(always)]

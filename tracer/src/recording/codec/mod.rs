@@ -235,15 +235,16 @@ impl Decoder {
             unpacker: &mut self.unpacker,
         };
         let heads = &mut self.heads;
-        outline(
-            &mut coder,
-            count,
-            |_| Head::default(),
-            |head| {
-                heads.push(head);
-                Some(())
-            },
-        )
+        heads.reserve(count);
+        let mut switches = 0;
+        let each = |head: Head| {
+            switches += usize::from(head.what == what::SWITCH);
+            heads.push(head);
+            Some(())
+        };
+        outline(&mut coder, count, |_| Head::default(), each)?;
+        self.unpacker.has_rows(switches, switch::STEADY.into_iter());
+        Some(())
     }
 
     /// Whether what was begun can be a [`Run`].

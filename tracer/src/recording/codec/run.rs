@@ -30,7 +30,8 @@ pub struct Run {
     tied: Vec<Range<usize>>,
     /// Of such, what is still to be told; the next one last.
     ready: Vec<(u16, Vec<u8>)>,
-    front: Option<(u64, u16)>,
+    /// Records before this one are told as they are made out.
+    plain_until: usize,
     switch: Switch,
     bytes: Vec<u8>,
 }
@@ -78,17 +79,22 @@ impl Run {
             tied: tied(&heads),
             heads,
             ready: Vec::new(),
-            front: None,
+            plain_until: 0,
             switch: Switch::default(),
             bytes: Vec::new(),
         };
-        run.front = run.find_front();
+        run.look_ahead();
         Some(run)
     }
 
     /// Time and CPU of the next record.
+    #[inline]
     pub fn front(&self) -> Option<(u64, u16)> {
-        self.front
+        if self.made >= self.plain_until {
+            return self.tied_front();
+        }
+        let head = self.heads.get(self.made)?;
+        Some((head.at_ns, head.cpu))
     }
 
     /// The time of the last record.
@@ -97,28 +103,50 @@ impl Run {
     }
 
     /// The next record.
+    #[inline]
     pub fn next(&mut self) -> Record<'_> {
-        if self.tied.last().is_some_and(|tied| tied.start == self.made) {
-            self.untie();
-        }
-        if let Some((_, bytes)) = self.ready.pop() {
-            self.bytes = bytes;
-            self.front = self.find_front();
-            return Record::Bytes(&self.bytes);
+        if self.made >= self.plain_until {
+            return self.next_tied();
         }
         let Some(&head) = self.heads.get(self.made) else {
             return Record::Bytes(&[]);
         };
         self.make(head);
-        self.front = self.find_front();
-        let last = self.made == self.heads.len();
-        if self.decoder.unpacker.is_short() || (last && !self.decoder.unpacker.is_used_up()) {
+        let unpacker = &self.decoder.unpacker;
+        if unpacker.is_short() || (self.made == self.heads.len() && !unpacker.is_used_up()) {
             return Record::Bytes(&[]);
         }
         match head.what {
             what::SWITCH => Record::Switch(&self.switch),
             _ => Record::Bytes(&self.bytes),
         }
+    }
+
+    fn look_ahead(&mut self) {
+        let tied = self.tied.last().map(|tied| tied.start);
+        self.plain_until = tied.unwrap_or(self.heads.len());
+    }
+
+    #[cold]
+    fn tied_front(&self) -> Option<(u64, u16)> {
+        if let Some(&(cpu, _)) = self.ready.last() {
+            return Some((self.heads[self.made - 1].at_ns, cpu));
+        }
+        let tied = self.heads.get(self.tied.last()?.clone())?;
+        let cpu = tied.iter().map(|head| head.cpu).min()?;
+        Some((tied.first()?.at_ns, cpu))
+    }
+
+    #[cold]
+    fn next_tied(&mut self) -> Record<'_> {
+        if self.ready.is_empty() {
+            self.untie();
+        }
+        self.bytes = self.ready.pop().unwrap_or_default().1;
+        if self.ready.is_empty() {
+            self.look_ahead();
+        }
+        Record::Bytes(&self.bytes)
     }
 
     /// Makes out the next one: a switch as such, what is none as bytes.
@@ -142,7 +170,6 @@ impl Run {
     }
 
     /// All of one time, in the order of their CPUs.
-    #[cold]
     fn untie(&mut self) {
         for at in self.tied.pop().unwrap_or_default() {
             let head = self.heads[at];
@@ -157,17 +184,6 @@ impl Run {
         }
         self.ready.sort_by_key(|&(cpu, _)| cpu);
         self.ready.reverse();
-    }
-
-    #[inline]
-    fn find_front(&self) -> Option<(u64, u16)> {
-        if let Some(&(cpu, _)) = self.ready.last() {
-            return Some((self.heads[self.made - 1].at_ns, cpu));
-        }
-        let head = self.heads.get(self.made)?;
-        let tied = self.tied.last().filter(|tied| tied.start == self.made);
-        let cpus = tied.and_then(|tied| self.heads[tied.clone()].iter().map(|head| head.cpu).min());
-        Some((head.at_ns, cpus.unwrap_or(head.cpu)))
     }
 }
 
