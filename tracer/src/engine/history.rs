@@ -248,7 +248,21 @@ impl Place {
         }
     }
 
+    #[inline]
     fn put(&mut self, stretch: Stretch, keep: usize, room: usize) {
+        let last = self.stretches.back();
+        if last.is_none_or(|last| last.until >= stretch.until) {
+            return self.put_between(stretch, keep, room);
+        }
+        self.stretches.push_back(stretch);
+        if self.stretches.len() > keep {
+            self.sum_up(room);
+        }
+    }
+
+    /// It is the first one, or told late.
+    #[inline(never)]
+    fn put_between(&mut self, stretch: Stretch, keep: usize, room: usize) {
         let at = stretch.until;
         let index = self.index_of(at);
         if let Some(known) = self.stretches.get_mut(index)
@@ -268,11 +282,7 @@ impl Place {
             // What was taken before the first end is nobody's.
             self.began.sums = stretch.sums();
         }
-        if index == self.stretches.len() {
-            self.stretches.push_back(stretch);
-        } else {
-            self.stretches.insert(index, stretch);
-        }
+        self.stretches.insert(index, stretch);
         if self.stretches.len() > keep {
             self.sum_up(room);
         }

@@ -25,20 +25,28 @@ pub trait Coder {
 
     #[inline(always)]
     fn number(&mut self, column: usize, actual: u64, guess: u64) -> u64 {
-        let missed = self.plain(column, zigzag(actual.wrapping_sub(guess) as i64));
-        guess.wrapping_add(unzigzag(missed) as u64)
+        match self.plain(column, zigzag(actual.wrapping_sub(guess) as i64)) {
+            0 => guess,
+            missed => guess.wrapping_add(unzigzag(missed) as u64),
+        }
     }
 
     #[inline(always)]
     fn half(&mut self, column: usize, actual: u32, guess: u32) -> u32 {
-        let missed = self.plain(column, zigzag(i64::from(actual.wrapping_sub(guess) as i32)));
-        guess.wrapping_add(unzigzag(missed) as u32)
+        let missed = i64::from(actual.wrapping_sub(guess) as i32);
+        match self.plain(column, zigzag(missed)) {
+            0 => guess,
+            missed => guess.wrapping_add(unzigzag(missed) as u32),
+        }
     }
 
     #[inline(always)]
     fn quarter(&mut self, column: usize, actual: u16, guess: u16) -> u16 {
-        let missed = self.plain(column, zigzag(i64::from(actual.wrapping_sub(guess) as i16)));
-        guess.wrapping_add(unzigzag(missed) as u16)
+        let missed = i64::from(actual.wrapping_sub(guess) as i16);
+        match self.plain(column, zigzag(missed)) {
+            0 => guess,
+            missed => guess.wrapping_add(unzigzag(missed) as u16),
+        }
     }
 
     #[inline(always)]

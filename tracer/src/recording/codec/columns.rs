@@ -354,15 +354,18 @@ fn odd(bytes: &[u8]) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     // Moves the top bit of each byte into the top byte.
     const GATHER: u64 = 0x0002_0408_1020_4081;
-    let mut bits = 0;
-    for (place, eight) in bytes.chunks(8).enumerate() {
-        let mut word = [0; 8];
-        word[..eight.len()].copy_from_slice(eight);
-        let word = u64::from_le_bytes(word);
+    let of = |eight: [u8; 8]| {
+        let word = u64::from_le_bytes(eight);
         let tops = (((word & LOW) + LOW) | word) & !LOW;
-        bits |= ((tops >> 7).wrapping_mul(GATHER << 7) >> 56) << (8 * place);
+        (tops >> 7).wrapping_mul(GATHER << 7) >> 56
+    };
+    let (eights, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    for (place, byte) in last.iter_mut().zip(rest) {
+        *place = *byte;
     }
-    bits
+    let eights = eights.iter().rev();
+    eights.fold(of(last), |bits, &eight| bits << 8 | of(eight))
 }
 
 #[cfg(test)]

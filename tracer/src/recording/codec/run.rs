@@ -150,6 +150,7 @@ impl Run {
     }
 
     /// Makes out the next one: a switch as such, what is none as bytes.
+    #[inline(always)]
     fn make(&mut self, head: Head) {
         self.made += 1;
         let Decoder {
