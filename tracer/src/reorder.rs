@@ -407,7 +407,77 @@ mod tests {
         assert!(held(&reorder) < 200_000, "{}", held(&reorder));
     }
 
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(u64, u16),
+        Take(Vec<(u64, u16)>),
+        Release(u64),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let at = || 0..60_u64;
+        prop_oneof![
+            3 => (at(), 0..3_u16).prop_map(|(at, cpu)| Step::Push(at, cpu)),
+            3 => prop::collection::vec((at(), 0..3_u16), 0..20).prop_map(Step::Take),
+            2 => at().prop_map(Step::Release),
+        ]
+    }
+
+    /// Records with a number, to tell those of one time and CPU apart.
+    fn numbered(at: u64, cpu: u16, number: u16) -> Vec<u8> {
+        bytes_of(&Header {
+            at_ns: at,
+            kind: kind::WINDOW_BEGIN,
+            len: size_of::<Header>() as u16,
+            cpu,
+            flags: number,
+        })
+    }
+
     proptest! {
+        #[test]
+        fn runs_are_as_good_as_their_records_one_by_one(
+            mut steps in prop::collection::vec(any_step(), 0..40),
+        ) {
+            let (mut with_runs, mut by_ones) = (Reorder::default(), Reorder::default());
+            let mut number = 0;
+            let mut next = |at, cpu| {
+                number += 1;
+                numbered(at, cpu, number)
+            };
+            steps.push(Step::Release(u64::MAX));
+            for step in steps {
+                match step {
+                    Step::Push(at, cpu) => {
+                        let record = next(at, cpu);
+                        with_runs.push(envelope(&record).expect("whole"));
+                        by_ones.push(envelope(&record).expect("whole"));
+                    }
+                    Step::Take(records) => {
+                        let mut run = Held::default();
+                        for (at, cpu) in records {
+                            let record = next(at, cpu);
+                            run.push(Timestamp(at), Cpu(cpu), &record);
+                            by_ones.push(envelope(&record).expect("whole"));
+                        }
+                        run.sort();
+                        prop_assert_eq!(with_runs.take(Box::new(run)), 0);
+                    }
+                    Step::Release(watermark) => {
+                        let mut released = [Vec::new(), Vec::new()];
+                        for (reorder, released) in [&mut with_runs, &mut by_ones].into_iter().zip(&mut released) {
+                            reorder.release(Timestamp(watermark), |record| match record {
+                                Record::Bytes(bytes) => released.push(bytes[..size_of::<Header>()].to_vec()),
+                                Record::Switch(_) => panic!("nobody lends a switch"),
+                            });
+                        }
+                        prop_assert_eq!(&released[0], &released[1]);
+                    }
+                }
+            }
+            prop_assert_eq!(with_runs.late(), by_ones.late());
+        }
+
         #[test]
         fn everything_comes_out_once_and_in_order(
             mut times in prop::collection::vec((0..1000_u64, 0..4_u16), 0..200),

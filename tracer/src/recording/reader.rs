@@ -95,7 +95,8 @@ impl<R: Read> Reader<R> {
         if !self.decoder.is_orderly() {
             return Ok(self.tell_items(|item| each(Part::Item(item))));
         }
-        let decoder = std::mem::replace(&mut self.decoder, Decoder::new()?);
+        let decoder = self.decoder.another()?;
+        let decoder = std::mem::replace(&mut self.decoder, decoder);
         let run = Run::new(decoder, &mut self.items);
         self.cut = run.is_none();
         if let Some(run) = run {

@@ -184,6 +184,13 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
         })
     }
 
+    /// For about as much as another one has unpacked.
+    pub fn make_room_as(&mut self, other: &Self) {
+        self.bytes
+            .reserve(other.bytes.len() + other.bytes.len() / 8);
+        self.plane.reserve(other.plane.capacity());
+    }
+
     /// What [`Packer::pack`] made. `None`: it did not make that.
     pub fn unpack(&mut self, mut from: &[u8]) -> Option<()> {
         let from = &mut from;

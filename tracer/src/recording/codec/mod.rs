@@ -226,6 +226,13 @@ impl Decoder {
         })
     }
 
+    /// Another one, with as much room.
+    pub fn another(&self) -> io::Result<Decoder> {
+        let mut another = Decoder::new()?;
+        another.unpacker.make_room_as(&self.unpacker);
+        Ok(another)
+    }
+
     /// The outline. `None`: the payload is not what an encoder makes of so many items.
     pub fn begin(&mut self, payload: &[u8], count: usize) -> Option<()> {
         self.state.clear();
