@@ -208,6 +208,32 @@ fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     Some(rest.trim_ascii())
 }
 
+/// What a process has in memory, and what it may have.
+pub struct Space {
+    pub pss_bytes: u64,
+    pub page_table_bytes: u64,
+    pub reserved_bytes: u64,
+}
+
+impl Space {
+    /// `None`: it is gone, or somebody else's.
+    pub fn of(pid: u32) -> Option<Space> {
+        let shared = fs::read(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        Some(Space {
+            pss_bytes: number(&shared, b"Pss:")? * 1024,
+            page_table_bytes: number(&status, b"VmPTE:")? * 1024,
+            reserved_bytes: number(&status, b"VmSize:")? * 1024,
+        })
+    }
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+pub fn machine_memory(key: &[u8]) -> Option<u64> {
+    let text = fs::read("/proc/meminfo").ok()?;
+    Some(number(&text, key)? * 1024)
+}
+
 /// The first number of the line that begins with `key`.
 pub(super) fn number(text: &[u8], key: &[u8]) -> Option<u64> {
     words(value(text, key)?).next().and_then(parse)

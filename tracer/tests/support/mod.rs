@@ -17,6 +17,7 @@ pub mod planted;
 pub mod python;
 pub mod redis;
 pub mod trace;
+pub mod verify;
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write as _};
