@@ -434,20 +434,14 @@ impl Pipeline {
             births,
             ..
         } = self;
-        // Makes nobody known, and is no birth and no end.
-        let frequent = matches!(event.what, What::Switch(_) | What::Waking { .. });
-        if !frequent {
-            births.prepare(event, engine);
-        }
+        births.prepare(event, engine);
         let beside = Beside::of(spikes, timeline);
         match interval {
             Some(interval) => apply(engine, event, &mut Both(window, interval), beside),
             None => apply(engine, event, window, beside),
         }
-        if !frequent {
-            self.selection.observe(event, self.engine.tasks());
-            self.births.observe(event, &self.engine, &self.selection);
-        }
+        self.selection.observe(event, self.engine.tasks());
+        self.births.observe(event, &self.engine, &self.selection);
         while let Some(run) = self.engine.take_first_run() {
             self.births.ran(run);
         }

@@ -79,7 +79,7 @@ impl Question {
         let mut last = 0;
         loop {
             let more = reader.next_part(|part| match part {
-                Part::Run(run) => pipeline.take(Box::new(InOrder(run))),
+                Part::Run(run) => pipeline.take(run),
                 Part::Item(Item::Record(record)) => pipeline.push(record),
                 Part::Item(Item::Advance(watermark)) => {
                     last = watermark;
@@ -183,22 +183,19 @@ impl Question {
 }
 
 /// A block of a recording as the pipeline takes it.
-#[derive(Debug)]
-struct InOrder(recording::Run);
-
-impl reorder::Run for InOrder {
+impl reorder::Run for recording::Run {
     #[inline]
     fn front(&self) -> Option<(Timestamp, Cpu)> {
-        let (at_ns, cpu) = self.0.front()?;
+        let (at_ns, cpu) = recording::Run::front(self)?;
         Some((Timestamp(at_ns), Cpu(cpu)))
     }
 
     fn end(&self) -> Timestamp {
-        Timestamp(self.0.end())
+        Timestamp(recording::Run::end(self))
     }
 
     fn next(&mut self) -> reorder::Record<'_> {
-        match self.0.next() {
+        match self.take_next() {
             recording::Record::Switch(switch) => reorder::Record::Switch(switch),
             recording::Record::Bytes(bytes) => reorder::Record::Bytes(bytes),
         }

@@ -37,7 +37,7 @@ pub enum Item<'a> {
 pub enum Part<'a> {
     Item(Item<'a>),
     /// Records of a block; its advances and what is told between them follow.
-    Run(Run),
+    Run(Box<Run>),
 }
 
 /// Why a file cannot be read at all.

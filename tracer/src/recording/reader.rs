@@ -82,9 +82,9 @@ impl<R: Read> Reader<R> {
     }
 
     /// The items of the next block, in the order in which they were written. False: there is none.
-    pub fn next_block(&mut self, mut each: impl FnMut(Item<'_>)) -> io::Result<bool> {
+    pub fn next_block(&mut self, each: impl FnMut(Item<'_>)) -> io::Result<bool> {
         let more = self.begin_block()?;
-        Ok(more && self.tell_items(|item| each(item)))
+        Ok(more && self.tell_items(each))
     }
 
     /// The same, with all records of a block as one where they can be told in the order of time.
@@ -100,7 +100,7 @@ impl<R: Read> Reader<R> {
         let run = Run::new(decoder, &mut self.items);
         self.cut = run.is_none();
         if let Some(run) = run {
-            each(Part::Run(run));
+            each(Part::Run(Box::new(run)));
             self.items.iter().map(Part::Item).for_each(each);
         }
         Ok(!self.cut)

@@ -319,7 +319,7 @@ fn parts(file: &[u8]) -> Vec<(Vec<Vec<u8>>, Vec<Owned>)> {
             let mut records = Vec::new();
             while let Some((at_ns, cpu)) = run.front() {
                 let mut bytes = [0; record::Switch::BYTES];
-                let record = match run.next() {
+                let record = match run.take_next() {
                     Record::Bytes(bytes) => bytes.to_vec(),
                     Record::Switch(switch) => {
                         switch.write_to(&mut bytes);

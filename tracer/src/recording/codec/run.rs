@@ -104,7 +104,7 @@ impl Run {
 
     /// The next record.
     #[inline]
-    pub fn next(&mut self) -> Record<'_> {
+    pub fn take_next(&mut self) -> Record<'_> {
         if self.made >= self.plain_until {
             return self.next_tied();
         }
