@@ -12,6 +12,7 @@ pub mod budget;
 pub mod check;
 pub mod machine;
 pub mod nginx;
+pub mod nobody;
 pub mod pipe;
 pub mod planted;
 pub mod python;
