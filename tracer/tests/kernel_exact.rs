@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::io::Write as _;
+
 use serde_json::Value;
+use support::btf::types_with_a_wrong_offset;
 use support::machine::{Counters, background, cpus, last_cpu};
 use support::trace::{Traced, expect_valid, traced, workload};
-use support::{check, threads};
+use support::{Running, binary, check, threads};
 
 const ROUND_TRIPS: u64 = 50_000;
 
@@ -80,6 +83,20 @@ fn a_yield_is_involuntary_and_told_apart() {
         "{switches:#}"
     );
     assert!(number("involuntary_yields") <= Some(500), "{switches:#}");
+}
+
+/// What all the comparing is for: a field that is not where the tracer reads it.
+#[test]
+fn a_field_that_is_read_from_the_wrong_place_is_noticed() {
+    let mut types = tempfile::NamedTempFile::new().expect("a file");
+    let wrong = types_with_a_wrong_offset("task_struct", "nvcsw");
+    types.write_all(&wrong).expect("write the types");
+    let mut command = binary();
+    command.args(["run", "--format", "json", "--duration", "500ms"]);
+    let outcome = Running::start(command.env("TRACER_BTF", types.path())).finish();
+    outcome.expect_code(4);
+    let quality = &outcome.json()["quality"];
+    assert_eq!(quality["verdict"], "invalid", "{quality:#}");
 }
 
 /// Hundreds of threads, hundreds of thousands of switches a second, and thousands of births.

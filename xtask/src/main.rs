@@ -19,6 +19,7 @@ mod soak;
 mod tidy;
 #[path = "../../tracer/build/toolchain.rs"]
 mod toolchain;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,6 +62,8 @@ enum Task {
     /// Fails when it grows after the first minute, when something is missing that is not told, or when an
     /// interval does not come.
     Soak(soak::Options),
+    /// Boot kernels of Debian in QEMU, without KVM, and run what must hold on each of them; a verdict for each
+    VmTest(vm::Options),
     /// Check the house rules that no compiler knows
     Tidy,
 }
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Task::Test { all } => ci::run(all),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::VmTest(options) => vm::run(&options),
         Task::Tidy => tidy::run(),
     };
     end(done.map(|()| ExitCode::SUCCESS))

@@ -1,0 +1,134 @@
+//! What a virtual machine tells on its console, line by line. Knows of no process and no clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::counts::{Counts, read_not_applicable};
+
+/// Begins each line of `tracer/tests/vm/init.rs` and of a test that asks for something.
+const MARK: &str = "vm: ";
+
+#[derive(Default)]
+pub struct Console {
+    pub steps: Vec<Step>,
+    done: bool,
+    ended: Option<String>,
+}
+
+/// What was planned, and how it went.
+pub struct Step {
+    pub name: String,
+    pub output: String,
+    pub counts: Counts,
+    /// `n/a: NAME: REASON`, a line each.
+    written: String,
+    /// `ok`, or what else. None: it has not ended.
+    pub end: Option<String>,
+}
+
+impl Step {
+    /// Names of what this kernel cannot show, and why.
+    pub fn not_applicable(&self) -> BTreeMap<&str, &str> {
+        read_not_applicable(&self.written)
+    }
+}
+
+/// What only the host can do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// To stand still for so long.
+    Stop(Duration),
+}
+
+impl Console {
+    pub fn read(&mut self, line: &str) -> Option<Asks> {
+        let Some(told) = line.strip_prefix(MARK) else {
+            if let Some(step) = self.steps.last_mut().filter(|step| step.end.is_none()) {
+                step.counts.read(line);
+                step.output.extend([line, "\n"]);
+            }
+            return None;
+        };
+        let mut words = told.splitn(4, ' ');
+        match words.next()? {
+            "begin" => self.steps.push(Step {
+                name: words.next()?.to_owned(),
+                output: String::new(),
+                counts: Counts::default(),
+                written: String::new(),
+                end: None,
+            }),
+            "end" => {
+                let name = words.next()?;
+                // How long it took is for a person.
+                let end = words.nth(1)?.to_owned();
+                let step = self.steps.iter_mut().rfind(|step| step.name == name)?;
+                step.end = Some(end);
+            }
+            "stop" => return Some(Asks::Stop(Duration::from_secs(words.next()?.parse().ok()?))),
+            "n/a:" => self.steps.last_mut()?.written.extend([told, "\n"]),
+            "done" => self.done = true,
+            _ => {}
+        }
+        None
+    }
+
+    /// Why the machine was given up. The first reason is the cause of the others.
+    pub fn ended(&mut self, why: &str) {
+        self.ended.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// None: it ran all that was planned.
+    pub fn unfinished(&self) -> Option<&str> {
+        match (&self.ended, self.done) {
+            (Some(why), _) => Some(why),
+            (None, false) => Some("it ended before it was done"),
+            (None, true) => None,
+        }
+    }
+
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_have_their_lines_and_ends() {
+        let mut console = Console::default();
+        for line in [
+            "vm: begin exactness",
+            "test a ... ok",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 1.00s",
+            "vm: end exactness 12.5 ok",
+            "of nobody",
+            "vm: begin births",
+            "vm: n/a: pmu: there is none",
+            "vm: end births 60.0 signal 9",
+        ] {
+            assert_eq!(console.read(line), None);
+        }
+        let [exact, births] = console.steps.as_slice() else {
+            panic!("two steps")
+        };
+        assert_eq!((exact.counts.passed, exact.output.lines().count()), (3, 2));
+        assert_eq!(exact.end.as_deref(), Some("ok"));
+        assert_eq!(births.end.as_deref(), Some("signal 9"));
+        assert_eq!(births.not_applicable()["pmu"], "there is none");
+        assert_eq!(console.unfinished(), Some("it ended before it was done"));
+        console.read("vm: done");
+        assert_eq!(console.unfinished(), None);
+        console.ended("Kernel panic");
+        console.ended("not done after 9 s");
+        assert_eq!(console.unfinished(), Some("Kernel panic"));
+    }
+
+    #[test]
+    fn a_test_can_ask_the_host() {
+        let stop = Console::default().read("vm: stop 3");
+        assert_eq!(stop, Some(Asks::Stop(Duration::from_secs(3))));
+    }
+}
