@@ -74,7 +74,8 @@ pub struct Session {
     received: u64,
     /// What was counted while nobody was traced.
     pub(super) before: Counted,
-    buffer: u64,
+    /// Of each ring.
+    ring_bytes: u64,
     logger: Option<EbpfLogger<Diagnostics>>,
     facts: Facts,
     prices: Result<Prices, String>,
@@ -168,7 +169,7 @@ impl Session {
             waiting,
             received: 0,
             before: Counted::default(),
-            buffer: options.buffer,
+            ring_bytes: layout.ring_bytes,
             prices: Err("not asked for".to_owned()),
             slower_calls: None,
             cows,
@@ -290,9 +291,9 @@ impl Session {
         self.received
     }
 
-    /// How many records of `size` fit into a ring, with room to spare.
+    /// How many records of `size` fit into a ring, with room to spare: what found no room would be told as a loss.
     pub(super) fn room_for(&self, size: usize) -> u64 {
-        self.buffer / 2 / (size as u64 + 8)
+        self.ring_bytes / 2 / (size as u64 + 8)
     }
 
     pub(super) fn throw_away(&mut self) {

@@ -73,6 +73,11 @@ impl Console {
         None
     }
 
+    /// The kernel is up, and what is planned has begun.
+    pub fn has_begun(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     /// Why the machine was given up. The first reason is the cause of the others.
     pub fn ended(&mut self, why: &str) {
         self.ended.get_or_insert_with(|| why.to_owned());

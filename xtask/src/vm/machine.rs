@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::console::{Asks, Console};
+use crate::bench::process::{LOOK, check_interrupted};
 use crate::command::show;
 
 /// What a kernel says when there is nothing more to come.
@@ -30,7 +31,7 @@ pub fn boot(
     parameters: &[String],
     limit: Duration,
 ) -> anyhow::Result<Console> {
-    let mut line = "console=ttyS0 rdinit=/init loglevel=2 panic=-1".to_owned();
+    let mut line = "console=ttyS0 rdinit=/init loglevel=7 panic=-1".to_owned();
     for parameter in parameters {
         line.extend([" ", parameter]);
     }
@@ -64,21 +65,24 @@ fn follow(mut machine: Machine, limit: Duration) -> anyhow::Result<Console> {
     let mut console = Console::default();
     let mut deadline = Instant::now() + limit;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match lines.recv_timeout(left) {
+        check_interrupted()?;
+        match lines.recv_timeout(LOOK) {
             Ok(line) => {
-                println!("  {line}");
+                // How it boots is of interest where it does not.
+                if console.has_begun() {
+                    println!("  {line}");
+                }
                 if let Some(lost) = LOST.iter().find(|lost| line.contains(*lost)) {
                     console.ended(lost);
                     deadline = deadline.min(Instant::now() + LAST_WORDS);
                 }
-                match console.read(&line) {
-                    Some(Asks::Stop(length)) => machine.stop(length)?,
-                    None => {}
+                if let Some(Asks::Stop(length)) = console.read(&line) {
+                    machine.stop(length)?;
                 }
             }
             // It has powered off.
             Err(RecvTimeoutError::Disconnected) => return Ok(console),
+            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
             Err(RecvTimeoutError::Timeout) => {
                 console.ended(&format!("not done after {} s", limit.as_secs()));
                 return Ok(console);

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
+use crate::bench::process::catch_signals;
 use crate::build::target_dir;
 use crate::{setup, workspace};
 use initramfs::Initramfs;
@@ -49,6 +50,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    catch_signals()?;
     setup::vm_programs()?;
     let programs = Programs::build()?;
     let place = target_dir().join("vm");
