@@ -78,6 +78,7 @@ pub struct Session {
     ring_bytes: u64,
     logger: Option<EbpfLogger<Diagnostics>>,
     facts: Facts,
+    refused: Vec<String>,
     prices: Result<Prices, String>,
     slower_calls: Option<f64>,
     pub(super) cows: Array<MapData, CowPod>,
@@ -127,7 +128,7 @@ impl Session {
         program
             .load(iterator, &btf)
             .map_err(|error| refused_by_kernel("load the task iterator", &error))?;
-        load_probes(&mut ebpf, &btf, |when| match when {
+        let refused = load_probes(&mut ebpf, &btf, |when| match when {
             When::Always => true,
             When::Resched => options.resched,
             When::Forks => watches_calls(fields, options),
@@ -176,6 +177,7 @@ impl Session {
             statistics,
             logger,
             facts,
+            refused,
         };
         if options.calibrate {
             session.prices = session.calibrate(&btf);
@@ -195,6 +197,11 @@ impl Session {
     /// By how many nanoseconds each system call of the machine is slower; `None`: they are not watched.
     pub fn slower_calls(&self) -> Option<f64> {
         self.slower_calls
+    }
+
+    /// Probes that tracing does without, as the kernel refused them.
+    pub fn refused(&self) -> &[String] {
+        &self.refused
     }
 
     pub fn facts(&self) -> &Facts {
