@@ -25,10 +25,12 @@ pub enum Probe {
     Syscall = 12,
     Fault = 13,
     Teardown = 14,
+    /// Entry and end of the scheduler. Writes no record.
+    Schedule = 15,
 }
 
 /// Number of [`Probe`]s.
-pub const PROBES: u32 = 15;
+pub const PROBES: u32 = 16;
 
 /// What one probe counted on one CPU since it was attached.
 #[repr(C)]
@@ -231,3 +233,56 @@ const _: () = assert!(size_of::<CpuInterrupts>() == 64);
 const _: () = assert!(size_of::<Resched>() == 64);
 const _: () = assert!(size_of::<Call>() == 24);
 const _: () = assert!(size_of::<Cow>() == 24);
+
+/// What a switch is, where its cost is measured: by what it comes from and goes to.
+pub mod switch_cost {
+    /// From a user thread to another one of the same address space.
+    pub const SAME_SPACE: u32 = 0;
+    /// From a user thread to one of another address space.
+    pub const OTHER_SPACE: u32 = 1;
+    /// To a thread of the kernel.
+    pub const TO_KERNEL: u32 = 2;
+    pub const TO_IDLE: u32 = 3;
+    /// From the idle thread or the kernel's to a user thread whose address space is still in place.
+    pub const BACK: u32 = 4;
+    /// The same to one with another address space.
+    pub const BACK_OTHER: u32 = 5;
+    /// No switch: from one program to the next one of the same tracepoint.
+    pub const EMPTY: u32 = 6;
+    pub const KINDS: u32 = 7;
+}
+
+/// A call of the scheduler that has begun on this CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entered {
+    /// 0: none.
+    pub at_ns: u64,
+    /// The address space in place.
+    pub active_mm: u64,
+    pub tid: u32,
+    /// Whose thread it was that called: 1, a user's.
+    pub user: u32,
+}
+
+/// Switches of one kind.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwitchCost {
+    pub count: u64,
+    pub sum_ns: u64,
+}
+
+/// Changes of the address space on one CPU, and what became of its TLB.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceChanges {
+    /// `next.mm` is set and differs from `prev.active_mm`.
+    pub changes: u64,
+    /// The kernel flushed.
+    pub flushed: u64,
+    /// The kernel loaded the address space and did not flush.
+    pub kept: u64,
+    /// A change whose loading was not told yet; 0: none.
+    pub pending: u64,
+}

@@ -4,5 +4,6 @@
 #![no_std]
 
 pub mod counters;
+pub mod lengths;
 pub mod record;
 pub mod settings;

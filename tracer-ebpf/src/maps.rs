@@ -6,9 +6,10 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counters::{
-        Call, Counters, Cow, CpuInterrupts, CpuState, PROBES, Resched, SlotMarks, WAKE_NOTES,
-        Waiting, WakeNote, WatchBlock,
+        Call, Counters, Cow, CpuInterrupts, CpuState, Entered, PROBES, Resched, SlotMarks,
+        SpaceChanges, SwitchCost, WAKE_NOTES, Waiting, WakeNote, WatchBlock, switch_cost,
     },
+    lengths::LENGTHS,
     record::{Left, Switch},
 };
 
@@ -89,6 +90,25 @@ pub type Bytes = Array<WatchBlock, 1>;
 /// See `watch`. The loader sets the length where only some threads are watched.
 #[btf_map]
 pub static WATCHED: Bytes = Array::new();
+
+/// Between the entry of the scheduler and its end, which no other entry interrupts on this CPU.
+#[btf_map]
+pub static ENTERED: PerCpuArray<Entered, 1> = PerCpuArray::new();
+
+/// Indexed by `counters::switch_cost`.
+#[btf_map]
+pub static SWITCH_COSTS: PerCpuArray<SwitchCost, { switch_cost::KINDS as usize }> =
+    PerCpuArray::new();
+
+/// How many of each length, one kind's after another's. A value a length: an index into a larger one is a bound more
+/// that the verifier must be shown.
+#[btf_map]
+pub static SWITCH_LENGTHS: PerCpuArray<u64, { (switch_cost::KINDS * LENGTHS) as usize }> =
+    PerCpuArray::new();
+
+/// One set a CPU, for the probe of address spaces.
+#[btf_map]
+pub static SPACE_CHANGES: PerCpuArray<SpaceChanges, 1> = PerCpuArray::new();
 
 /// Where the snapshot turns a pointer into a number.
 #[btf_map]

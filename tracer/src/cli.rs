@@ -1,5 +1,6 @@
 //! The command line as types. A command or flag is here only once it works.
 
+mod recorded;
 pub mod usage;
 mod values;
 
@@ -7,8 +8,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use regex::bytes::Regex;
+
+pub use recorded::{DiffFormat, DiffOptions, ExportOptions, RecordedTarget, ReportOptions};
 
 pub use crate::export::{Format as ExportFormat, Table};
 pub use crate::output::Format;
@@ -40,6 +44,7 @@ pub enum Command {
     Report(Box<ReportOptions>),
     Export(Box<ExportOptions>),
     Diff(Box<DiffOptions>),
+    Verify(VerifyOptions),
     Doctor(DoctorOptions),
     /// Write the files that belong to an installation.
     #[command(hide = true)]
@@ -78,6 +83,10 @@ pub struct RunOptions {
     /// Measure what fork, clone, exec and exit take, in the system call and after it; slows every system call of the machine a little
     #[arg(long)]
     pub forks: bool,
+
+    /// Measure what switches cost in place, by kind: two calls of a program more at each of them (kernel 6.16)
+    #[arg(long)]
+    pub switch_cost: bool,
 
     /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two [default: by memory, 1MiB to 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::buffer)]
@@ -178,6 +187,10 @@ pub struct RecordOptions {
     #[arg(long)]
     pub forks: bool,
 
+    /// Measure what switches cost in place, by kind: two calls of a program more at each of them (kernel 6.16)
+    #[arg(long)]
+    pub switch_cost: bool,
+
     /// Memory for events on their way from the kernel, per CPU, 4KiB to 1GiB, rounded up to a power of two [default: by memory, 1MiB to 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::buffer)]
     pub buffer: Option<u64>,
@@ -203,6 +216,7 @@ impl RecordOptions {
             interval: None,
             slower: self.on_spike,
             forks: self.forks,
+            switch_cost: self.switch_cost,
             buffer: self.buffer,
             max_threads: MAX_THREADS,
             max_forks: MAX_FORKS,
@@ -222,146 +236,6 @@ impl RecordOptions {
             target: self.target,
         }
     }
-}
-
-/// Report from a recording what `tracer run` would have reported.
-///
-/// Takes no privilege but to read the file, and may run on another machine.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "Durations: 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h).")]
-pub struct ReportOptions {
-    /// The recording
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-
-    /// Tell each wake-up or preemption that kept a thread from its CPU this long or longer, and what it was waited for
-    #[arg(long, value_name = "D", value_parser = values::duration)]
-    pub slower: Option<Duration>,
-
-    /// Begin this long after the recording's window does
-    #[arg(long, value_name = "D", value_parser = values::duration)]
-    pub from: Option<Duration>,
-
-    /// End this long after the recording's window begins [default: where it ends]
-    #[arg(long, value_name = "D", value_parser = values::duration)]
-    pub to: Option<Duration>,
-
-    /// Ended threads kept apart; the oldest beyond it are summed up in their process
-    #[arg(long, value_name = "N", default_value_t = MAX_THREADS, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_threads: u32,
-
-    /// Births kept apart, and as many execs and ends; beyond it the dearest are kept, all are summed up
-    #[arg(long, value_name = "N", default_value_t = MAX_FORKS, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_forks: u32,
-
-    /// What to write
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
-
-    /// Write the report here instead of standard output; a regular file is replaced once the report is whole
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-
-    // Last: its heading would go on to what follows it.
-    #[command(flatten)]
-    pub target: RecordedTarget,
-}
-
-/// Write a recording in the format of other tools.
-///
-/// All formats are made of the same rows: totals are those of `tracer report`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "Durations: 250us, 5ms, 2s, 1m (ns, us, ms, s, m, h).")]
-pub struct ExportOptions {
-    /// The recording
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-
-    /// The format
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub to: ExportFormat,
-
-    /// Where to, a directory for parquet; a regular file is replaced once the new one is whole
-    #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
-
-    /// Which table, for csv
-    #[arg(long, value_enum, default_value_t = Table::Spans)]
-    pub table: Table,
-
-    /// Latencies from here on are spikes
-    #[arg(long, value_name = "D", value_parser = values::duration, default_value = "5ms")]
-    pub slower: Duration,
-
-    /// Ended threads kept apart in the report; the oldest beyond it are summed up in their process. Tables have them all
-    #[arg(long, value_name = "N", default_value_t = MAX_THREADS, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_threads: u32,
-
-    // Last: its heading would go on to what follows it.
-    #[command(flatten)]
-    pub target: RecordedTarget,
-}
-
-/// Say what changed from one recording to another, as far as it is more than chance.
-///
-/// Threads of one name are compared together; numbers in names do not count. A change is told when its interval of
-/// 95 % does not hold 0, it stands out among all that is compared, and it is large enough to matter. A recording against
-/// itself has none.
-#[derive(Clone, Debug, Args)]
-pub struct DiffOptions {
-    /// The recording to compare with
-    #[arg(value_name = "BEFORE")]
-    pub before: PathBuf,
-
-    /// The recording that is compared
-    #[arg(value_name = "AFTER")]
-    pub after: PathBuf,
-
-    /// What to write
-    #[arg(long, value_enum, default_value_t = DiffFormat::Table)]
-    pub format: DiffFormat,
-
-    /// Write here instead of to standard output; a regular file is replaced once all is written
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-
-    // Last: its heading would go on to what follows it.
-    #[command(flatten)]
-    pub target: RecordedTarget,
-}
-
-/// What `diff` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DiffFormat {
-    /// For people; fits the terminal
-    Table,
-    /// One JSON object, schema tracer.diff.v1
-    Json,
-}
-
-/// Whom to report of: the union of all that is given; nothing is all that was recorded.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Target (the union of these; none: all that was recorded)")]
-pub struct RecordedTarget {
-    /// A process, all its threads and its descendants; several: 1,2 or repeated
-    #[arg(long = "pid", value_name = "PID", value_delimiter = ',', value_parser = values::pid)]
-    pub pids: Vec<u32>,
-
-    /// One thread, and what it creates; several: 1,2 or repeated
-    #[arg(long = "tid", value_name = "TID", value_delimiter = ',', value_parser = values::pid)]
-    pub tids: Vec<u32>,
-
-    /// Threads whose name matches this regular expression (anywhere in it; use ^ and $ to anchor); repeatable
-    #[arg(long = "comm", value_name = "REGEX", value_parser = values::regex)]
-    pub comms: Vec<Regex>,
-
-    /// A cgroup and all below it, by its path in the recording; repeatable
-    #[arg(long = "cgroup", value_name = "PATH")]
-    pub cgroups: Vec<PathBuf>,
-
-    /// Do not follow what the targets create: child processes, and new threads of a --tid or --comm
-    #[arg(long)]
-    pub no_children: bool,
 }
 
 /// How the cost of the kernel programs is found.
@@ -410,6 +284,42 @@ impl TargetOptions {
             && self.cgroups.is_empty()
             && self.command.is_empty()
     }
+}
+
+/// Measure on this machine what is said of processes and threads.
+///
+/// Plays patterns of threads and processes, measures what they cost, and says of each claim whether it holds here:
+/// confirmed, refuted, depends, or n/a. Takes under a minute, leaves nothing behind. Without the privilege to trace,
+/// what only the kernel can tell is n/a.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 measured, whatever came out; 1 an experiment failed; 4 the tracer disagreed with the kernel."
+)]
+pub struct VerifyOptions {
+    /// Only this experiment; repeatable
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(crate::verify::NAMES))]
+    pub only: Vec<String>,
+
+    /// Take ten seconds, and know less well
+    #[arg(long, conflicts_with = "thorough")]
+    pub quick: bool,
+
+    /// Take minutes, and know better
+    #[arg(long)]
+    pub thorough: bool,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t = VerifyFormat::Table)]
+    pub format: VerifyFormat,
+}
+
+/// What `verify` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyFormat {
+    /// For people; fits the terminal
+    Table,
+    /// One JSON object, schema tracer.verify.v1
+    Json,
 }
 
 /// Say what this machine allows, what is missing, what is lost without it, and the remedy.
@@ -475,6 +385,26 @@ pub struct WorkloadArguments {
     /// How many of whatever the pattern consists of [default: depends on the pattern]
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
+
+    /// Memory that each of its threads or processes uses [default: none of its own]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub size: Option<u64>,
+
+    /// Threads or processes that take part [default: depends on the pattern]
+    #[arg(long, value_name = "N")]
+    pub parties: Option<u64>,
+
+    /// CPUs that they are spread over [default: depends on the pattern]
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u64>,
+
+    /// End when standard input does
+    #[arg(long)]
+    pub tied: bool,
+
+    /// Tell who takes part, and wait for a line on standard input before it begins
+    #[arg(long, requires = "tied")]
+    pub staged: bool,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 mod births;
 mod caveats;
-mod chance;
+pub(crate) mod chance;
 mod names;
 mod series;
 mod slices;

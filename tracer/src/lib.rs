@@ -36,5 +36,6 @@ pub mod export;
 pub mod kernel;
 pub mod output;
 pub mod recording;
+pub mod verify;
 #[cfg(target_os = "linux")]
 pub mod workload;

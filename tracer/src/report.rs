@@ -4,6 +4,7 @@
 
 mod births;
 mod causes;
+mod costs;
 
 pub use births::{
     Births, Branch, BranchCosts, CowFaults, Crash, Creator, Ended, Exec, Fork, ForkCost, PerGib,
@@ -12,6 +13,8 @@ pub use causes::{
     BlockedOn, ChargeKind, Insight, PreemptedBy, Spike, SpikeCause, SpikeWaker, Spikes, WaitedFor,
     Who, WokenBy,
 };
+
+pub use costs::{Cost, SwitchCost, SwitchCosts, SwitchKind};
 
 use crate::model::{Comm, Nanos, NextKind, OffState, Priority, SwitchCount, Syscall, Timestamp};
 
@@ -24,6 +27,8 @@ pub struct Report {
     /// `None`: not measured, as of an interval or of a recording that was cut off.
     pub cost: Option<Cost>,
     pub system: System,
+    /// With `--switch-cost`, of the whole window.
+    pub switch_costs: Option<SwitchCosts>,
     /// Sorted by wait, longest first.
     pub processes: Vec<Process>,
     /// Of the whole window: an interval has none.
@@ -159,22 +164,6 @@ pub enum KnownError {
     /// Not the kernel's: the thread waited when it was first seen, and the end of that wait is lost.
     /// How much of it lies in the window cannot be told; it is unknown time.
     BeganBeforeAHole,
-}
-
-/// What tracing cost.
-#[derive(Clone, Debug, Default)]
-pub struct Cost {
-    /// Times a kernel program ran.
-    pub kernel_events: u64,
-    pub kernel_ns_per_event: Option<f64>,
-    /// How the figure above was found, or why it is not known.
-    pub method: String,
-    pub collector_cpu: Nanos,
-    pub collector_max_rss_bytes: u64,
-    pub cpu_percent_of_one: Option<f64>,
-    pub cpu_percent_of_machine: Option<f64>,
-    /// By how much watching system calls slows every one of the machine; `None`: they are not watched.
-    pub syscall_ns: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tracer::diff::{Change, Culprit, Diff, Group, Lone, Metric, Side, Slices, Subject};
@@ -14,7 +15,11 @@ use tracer::report::{
     Births, BlockedOn, Branch, ChargeKind, CheckedField, Cost, CowFaults, CpuRow, Crash, Creator,
     Dist, Ended, Exec, Exit, Fork, ForkCost, Insight, KernelCounters, KernelSource, Kinds,
     MemorySource, Mismatch, OffCpu, PreemptedBy, Process, ProcessMemory, Report, Spike, SpikeCause,
-    SpikeWaker, Spikes, SystemTotals, Thread, ThreadMemory, Totals, WaitedFor, Who, WokenBy,
+    SpikeWaker, Spikes, SwitchCost, SwitchCosts, SwitchKind, SystemTotals, Thread, ThreadMemory,
+    Totals, WaitedFor, Who, WokenBy,
+};
+use tracer::verify::{
+    Claim, Effort, FOLKLORE, Finding, Interval, Measurement, NAMES, Outcome, Unit, Verification,
 };
 
 fn root() -> &'static Path {
@@ -140,6 +145,16 @@ fn full() -> Report {
     let mut report = Report {
         cost: Some(Cost::default()),
         births: Some(births()),
+        switch_costs: Some(SwitchCosts {
+            kinds: vec![SwitchCost {
+                kind: SwitchKind::SameSpace,
+                count: 1,
+                total_ns: 1.0,
+                p50_ns: 1.0,
+                p99_ns: 1.0,
+            }],
+            ..SwitchCosts::default()
+        }),
         spikes: Some(Spikes {
             threshold: Nanos(1),
             count: 1,
@@ -420,6 +435,7 @@ fn every_key_of_the_diff_is_defined_and_no_other() {
     let (_, chapter) = page
         .split_once("\n# The diff, field by field\n")
         .expect("the chapter");
+    let chapter = chapter.split("\n# ").next().unwrap_or(chapter);
     // Keys that both have are defined with the report.
     let named: BTreeSet<String> = backticked(&page).collect();
     let undefined: Vec<_> = printed.difference(&named).collect();
@@ -476,6 +492,7 @@ fn links_lead_somewhere() {
     for name in [
         "README.md",
         "docs/ARCHITECTURE.md",
+        "docs/CLAIMS.md",
         "docs/PERFORMANCE.md",
         "docs/REPORT.md",
     ] {
@@ -502,4 +519,68 @@ fn slug(heading: &str) -> String {
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
     let title: String = title.chars().filter(kept).collect();
     title.replace(' ', "-")
+}
+
+#[test]
+fn every_key_of_verify_is_defined_and_no_other() {
+    let measurement = Measurement::counted("a.b", Unit::Count, 1.0, 1);
+    let claim = Claim::by("a.c", "it is so", &measurement, |_| {
+        (tracer::verify::Verdict::Confirmed, "so it is".to_owned())
+    });
+    let verification = Verification {
+        host: Host::default(),
+        effort: Effort::Quick,
+        took: Duration::ZERO,
+        outcomes: vec![Outcome {
+            name: NAMES[0],
+            took: Duration::ZERO,
+            found: Ok(Finding {
+                measurements: vec![measurement],
+                claims: vec![Claim {
+                    interval: Some(Interval {
+                        low: 1.0,
+                        high: 1.0,
+                    }),
+                    source: FOLKLORE,
+                    ..claim
+                }],
+                ..Finding::default()
+            }),
+        }],
+    };
+    let mut out = Vec::new();
+    output::verify_json(&verification, &mut out).expect("memory takes all");
+    let mut printed = BTreeSet::new();
+    keys(
+        &serde_json::from_slice(&out).expect("one object"),
+        &mut printed,
+    );
+    let page = page("docs/REPORT.md");
+    let (report, chapter) = page
+        .split_once("\n# What `tracer verify --format json` writes\n")
+        .expect("a chapter");
+    // The host is described with the report.
+    let named: BTreeSet<String> = backticked(report).chain(backticked(chapter)).collect();
+    let undefined: Vec<_> = printed.difference(&named).collect();
+    assert!(undefined.is_empty(), "not in docs/REPORT.md: {undefined:?}");
+    let gone: Vec<_> = defined(chapter)
+        .into_iter()
+        .filter(|key| !printed.contains(key))
+        .collect();
+    assert!(gone.is_empty(), "docs/REPORT.md defines: {gone:?}");
+}
+
+/// Each experiment is explained, and the run that is shown has all of them.
+#[test]
+fn every_experiment_is_in_the_claims_and_no_other() {
+    let page = page("docs/CLAIMS.md");
+    let explained: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .collect();
+    assert_eq!(explained, BTreeSet::from(NAMES));
+    for name in NAMES {
+        let title = format!("\n{} ", name.to_uppercase());
+        assert!(page.contains(&title), "the run that is shown has no {name}");
+    }
 }

@@ -79,6 +79,7 @@ fn record(watched: Option<u32>, start: impl FnOnce() -> Vec<Loaded>) -> (Recorde
         cgroups: None,
         narrow: watched.map(|_| Narrow { children: false }),
         forks: false,
+        switch_cost: false,
         resched: true,
         calibrate: false,
         statistics: false,

@@ -30,6 +30,7 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 /// From a page to what the kernel's ring buffer and our own limits allow.
 const BUFFER: RangeInclusive<u64> = 4 << 10..=1 << 30;
 const FLIGHT: RangeInclusive<u64> = 1 << 20..=64 << 30;
+const MEMORY: RangeInclusive<u64> = 1..=64 << 30;
 
 /// The kernel's largest possible pid (`PID_MAX_LIMIT` on 64-bit machines).
 const LARGEST_PID: u32 = 4 << 20;
@@ -68,6 +69,11 @@ pub fn percent(text: &str) -> Result<f64, String> {
 
 pub fn buffer(text: &str) -> Result<u64, String> {
     size(text, BUFFER, "expected 4KiB to 1GiB")
+}
+
+/// Of memory that a pattern uses.
+pub fn memory(text: &str) -> Result<u64, String> {
+    size(text, MEMORY, "expected 1B to 64GiB")
 }
 
 /// Of a recording that is kept in memory.

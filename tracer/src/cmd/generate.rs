@@ -65,6 +65,7 @@ mod tests {
                 "tracer-record.1",
                 "tracer-report.1",
                 "tracer-run.1",
+                "tracer-verify.1",
                 "tracer.1"
             ]
         );

@@ -13,16 +13,19 @@ pub mod report;
 #[cfg(target_os = "linux")]
 pub mod run;
 mod tape;
+#[cfg(target_os = "linux")]
+pub mod verify;
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, WorkloadArguments};
+use crate::cli::{Cli, Command};
 use crate::output::{Style, terminal};
 use crate::report::{Quality, Report, Verdict};
-use crate::workload::{self, WorkloadOptions};
+#[cfg(target_os = "linux")]
+use crate::workload;
 
 /// Errors that decide the exit status. All others end with 1.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,9 @@ pub enum Failure {
     /// 128+N for signal N.
     #[error("stopped by a second signal: the command, if any, runs on")]
     Stopped { status: u8 },
+    /// The same.
+    #[error("stopped by a signal")]
+    Interrupted { status: u8 },
 }
 
 impl Failure {
@@ -55,7 +61,8 @@ impl Failure {
             Failure::Invalid(_) => 4,
             Failure::NotStarted { status, .. }
             | Failure::Beside { status, .. }
-            | Failure::Stopped { status } => *status,
+            | Failure::Stopped { status }
+            | Failure::Interrupted { status } => *status,
         }
     }
 }
@@ -77,29 +84,26 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(options) => doctor::run(&options),
         #[cfg(target_os = "linux")]
         Command::Probes(options) => probes::run(&options),
-        #[cfg(not(target_os = "linux"))]
-        Command::Run(_) | Command::Record(_) | Command::Doctor(_) | Command::Probes(_) => {
-            Err(Failure::Refused(
-                "trace the scheduler: only Linux can be traced; run tracer there".to_owned(),
-            )
-            .into())
+        #[cfg(target_os = "linux")]
+        Command::Verify(options) => verify::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Workload(arguments) => {
+            workload::run(&arguments.into()).map(|()| ExitCode::SUCCESS)
         }
+        #[cfg(not(target_os = "linux"))]
+        Command::Run(_)
+        | Command::Record(_)
+        | Command::Doctor(_)
+        | Command::Probes(_)
+        | Command::Verify(_)
+        | Command::Workload(_) => Err(Failure::Refused(
+            "trace the scheduler: only Linux can be traced; run tracer there".to_owned(),
+        )
+        .into()),
         Command::Report(options) => report::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Diff(options) => diff::run(&options),
         Command::Generate(options) => generate::run(&options.what).map(|()| ExitCode::SUCCESS),
-        Command::Workload(WorkloadArguments {
-            name,
-            duration,
-            count,
-        }) => {
-            let options = WorkloadOptions {
-                name,
-                duration,
-                count,
-            };
-            workload::run(&options).map(|()| ExitCode::SUCCESS)
-        }
     }
 }
 

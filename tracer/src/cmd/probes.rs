@@ -101,6 +101,7 @@ fn load(narrow: Option<Narrow>) -> anyhow::Result<(Session, Vec<u8>)> {
         narrow,
         resched: true,
         forks: true,
+        switch_cost: true,
         calibrate: true,
         statistics: false,
         verbose: false,

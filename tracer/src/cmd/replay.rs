@@ -107,6 +107,13 @@ impl Question {
                 // Measured at the end, over all of it.
                 if part.is_whole() {
                     report.cost = Some(tail.cost);
+                    report.switch_costs = tail.switch_costs;
+                    // Of those that were watched, whoever is asked for now.
+                    let asked = TargetOptions::from(&self.target);
+                    let all = asked.is_whole_system() || !head.facts.narrow;
+                    if let Some(costs) = report.switch_costs.as_mut().filter(|_| all) {
+                        costs.compare(&report.processes, &report.system, head.facts.narrow);
+                    }
                 }
                 if part.to.is_none() {
                     remember(&mut report, &tail.memory);
@@ -178,14 +185,7 @@ fn chosen(
     asked: &RecordedTarget,
     cgroups: &BTreeMap<u64, String>,
 ) -> anyhow::Result<Option<Target>> {
-    let options = TargetOptions {
-        pids: asked.pids.clone(),
-        tids: asked.tids.clone(),
-        comms: asked.comms.clone(),
-        cgroups: asked.cgroups.clone(),
-        no_children: asked.no_children,
-        command: Vec::new(),
-    };
+    let options = TargetOptions::from(asked);
     if options.is_whole_system() {
         return Ok(None);
     }

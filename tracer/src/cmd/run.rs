@@ -19,14 +19,15 @@ use crate::{
             pace::Pace,
             recorder::Recorder,
             setup::{Intervals, began_plus, default_buffer, interval, raise_priority, style},
+            shown::{show_spikes, write},
             signals::{Signals, pass_on},
+            switching::Switching,
             target::Resolved,
         },
         tape::{Clocks, OutsideDocument, Tail, memory_of},
         verdict_of,
     },
     command::{Running, Waiting},
-    host::Host,
     insights::insights,
     kernel::{
         alarm::Alarm,
@@ -36,7 +37,7 @@ use crate::{
         session::{self, Narrow, Session, edge},
     },
     model::{Nanos, Timestamp},
-    output::{self, Format, Style, file::Output},
+    output::{self, Format, file::Output},
     pipeline::{Pipeline, Replay, Settings},
     report::{EndReason, Report},
     summary::Outside,
@@ -48,7 +49,9 @@ mod meter;
 mod pace;
 mod recorder;
 mod setup;
-mod signals;
+mod shown;
+pub(in crate::cmd) mod signals;
+mod switching;
 mod target;
 
 /// How long an event may be held for ordering. Between the stamp of a record and its reservation
@@ -155,6 +158,7 @@ async fn observe(
             // Of the whole machine it would cost as much as all wake-ups.
             resched: asked.can_end() || options.slower.is_some(),
             forks: options.forks,
+            switch_cost: options.switch_cost,
             calibrate: options.cost == CostMethod::Calibrated,
             statistics: options.cost == CostMethod::Exact,
             verbose: options.verbose,
@@ -217,6 +221,11 @@ async fn observe(
     let lost_before = session.counted().map_err(Failure::from)?.lost();
     let mut meter =
         Meter::begin(&session, options.cost, options.max_overhead, began).map_err(Failure::from)?;
+    let switching = options
+        .switch_cost
+        .then(|| Switching::begin(&session))
+        .transpose()
+        .map_err(Failure::from)?;
     *running = command.map(Waiting::release).transpose()?;
 
     if options.max_overhead.is_some() && !meter.knows_all() {
@@ -327,6 +336,8 @@ async fn observe(
         push_counts(&mut session, &mut feed, ended)?;
         feed.push(&edge(kind::WINDOW_END, ended.0));
         let cost = meter.cost(&session, ended).map_err(Failure::from)?;
+        let switch_costs = switching.map(|it| it.costs(&session)).transpose();
+        let mut switch_costs = switch_costs.map_err(Failure::from)?;
         // Who stops because tracing costs too much traces no longer.
         let tail_ends = match end_reason {
             EndReason::MaxOverhead => Instant::now(),
@@ -384,6 +395,10 @@ async fn observe(
             if session.facts().narrow {
                 memory::measure(report, &stacks);
             }
+            if let Some(costs) = &mut switch_costs {
+                costs.compare(&report.processes, &report.system, session.facts().narrow);
+            }
+            report.switch_costs = switch_costs.clone();
             report.insights = insights(report, session.facts());
         }
         if let Some(recorder) = feed.recorder {
@@ -394,6 +409,7 @@ async fn observe(
                 steal_percent: host.steal_percent,
                 cgroups: cgroups.into_iter().collect(),
                 memory: report.as_ref().map(memory_of).unwrap_or_default(),
+                switch_costs,
             })?;
             tell(&recorded.map_or_else(
                 || "no spike since: nothing is written".to_owned(),
@@ -446,35 +462,6 @@ fn tell(what: &str) {
 /// Whether the stream has been told beyond `began`.
 fn certain_after(drained_from: Timestamp, began: Timestamp) -> bool {
     drained_from.before(REORDER_WINDOW) > began
-}
-
-/// Those that ended since the last time; how many.
-fn show_spikes(
-    feed: &mut Feed,
-    output: &mut Output,
-    options: &RunOptions,
-    style: &Style,
-) -> anyhow::Result<usize> {
-    let pipeline = feed.pipeline.as_mut();
-    let spikes = pipeline.map(Pipeline::take_spikes).unwrap_or_default();
-    for spike in &spikes {
-        output.render(|out| output::spike(options.format, spike, style, out))?;
-    }
-    Ok(spikes.len())
-}
-
-/// Answers whether somebody still reads.
-fn write(
-    mut output: Output,
-    options: &RunOptions,
-    host: &Host,
-    report: &Report,
-    style: &Style,
-) -> anyhow::Result<bool> {
-    output.render(|out| output::report(options.format, host, report, style, out))?;
-    let seen = !output.is_closed();
-    output.finish()?;
-    Ok(seen)
 }
 
 /// An invalid report is an error of its own, unless a command's status is to be passed on, or its

@@ -13,7 +13,7 @@ use crate::{
     engine::Facts,
     host::Host,
     model::{Cpu, Nanos, Timestamp},
-    report::{Cost, EndReason, MemorySource, ProcessMemory, Report, ThreadMemory},
+    report::{Cost, EndReason, MemorySource, ProcessMemory, Report, SwitchCosts, ThreadMemory},
     summary::Outside,
     target::Target,
 };
@@ -75,6 +75,8 @@ pub struct Tail {
     pub steal_percent: Option<f64>,
     pub cgroups: BTreeMap<u64, String>,
     pub memory: Vec<MemoryDocument>,
+    #[serde(default)]
+    pub switch_costs: Option<SwitchCosts>,
 }
 
 #[derive(Deserialize, Serialize)]

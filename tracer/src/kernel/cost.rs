@@ -70,6 +70,8 @@ pub struct Prices {
     pub resched: f64,
     /// With the call of the program, and the way the kernel takes to it. Found once it is attached.
     pub syscall: f64,
+    /// Of the two at each call of the scheduler; the same.
+    pub schedule: f64,
     /// Runs that find nobody watched, where only some threads are.
     pub switch_passed: f64,
     pub waking_passed: f64,
@@ -90,6 +92,9 @@ impl Prices {
                 (self.resched, self.waking_passed)
             } else if probe == Probe::Syscall as u32 {
                 let own = (self.syscall - self.call).max(0.0);
+                (own, own)
+            } else if probe == Probe::Schedule as u32 {
+                let own = (self.schedule - self.call).max(0.0);
                 (own, own)
             } else if probe == Probe::Interrupt as u32 {
                 (self.interrupt, self.interrupt)
@@ -138,10 +143,21 @@ const CALL: &str = "calibrate_call";
 
 /// What a system call takes that does next to nothing, at best.
 pub fn system_call() -> f64 {
+    at_best(|| {
+        std::hint::black_box(rustix::process::getppid());
+    })
+}
+
+/// What a call of the scheduler takes that finds nobody else to run, at best.
+pub fn sched_yield() -> f64 {
+    at_best(rustix::thread::sched_yield)
+}
+
+fn at_best(call: impl Fn()) -> f64 {
     let pass = || {
         let from = Instant::now();
         for _ in 0..CALLS {
-            std::hint::black_box(rustix::process::getppid());
+            call();
         }
         from.elapsed().as_nanos() as f64 / f64::from(CALLS)
     };
@@ -185,6 +201,7 @@ impl Session {
             interrupt: f64::INFINITY,
             resched: f64::INFINITY,
             syscall: 0.0,
+            schedule: 0.0,
             switch_passed: f64::INFINITY,
             waking_passed: f64::INFINITY,
             switch_kept: f64::INFINITY,

@@ -7,6 +7,7 @@ use tracer_common::settings::feature;
 
 use super::btf::{Btf, Field, Param};
 use super::interrupts::Told;
+use super::probes::{SCHED_ENTRY, SCHED_EXIT, TLB_FLUSH};
 
 /// What the loader writes into the globals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub struct Fields {
     pub missing_required: Vec<String>,
     pub missing_optional: Vec<String>,
     pub interrupts: Told,
+    /// The kernel tells when the scheduler begins and ends (6.16).
+    pub switch_cost: bool,
+    /// It tells of flushes of the TLB (x86).
+    pub flushes: bool,
     /// Offset in `css_set` of the pointer to the cpu controller's state: for version 1 hierarchies.
     pub cpu_cgroup_subsys: Option<u64>,
 }
@@ -154,6 +159,9 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
         .enumerator("bpf_func_id", "BPF_FUNC_task_pt_regs")
         .is_some();
     fields.interrupts = Told::by(btf);
+    let told = |name| btf.tracepoint(name).is_some();
+    fields.switch_cost = told(SCHED_ENTRY) && told(SCHED_EXIT);
+    fields.flushes = told(TLB_FLUSH);
     let on = [
         (feature::INTERRUPTS, fields.interrupts.enough()),
         (

@@ -17,6 +17,7 @@ mod probes;
 pub mod procfs;
 pub mod raw;
 pub mod ring;
+pub mod ruler;
 pub mod session;
 mod slots;
 mod snapshot;

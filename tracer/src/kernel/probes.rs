@@ -19,6 +19,8 @@ pub enum When {
     Resched,
     /// What births and ends cost is asked for: every system call of the machine is slower.
     Forks,
+    /// What switches cost in place is asked for.
+    SwitchCost,
 }
 
 const fn required(name: &'static str) -> Probe {
@@ -41,6 +43,9 @@ pub const SYS_ENTER: &str = "sys_enter";
 pub const SYS_EXIT: &str = "sys_exit";
 pub const PAGE_FAULT: &str = "page_fault_user";
 
+pub const SCHED_ENTRY: &str = "sched_entry_tp";
+pub const SCHED_EXIT: &str = "sched_exit_tp";
+
 pub const PROBES: &[Probe] = &[
     required("task_newtask"),
     optional("sched_process_fork", When::Always),
@@ -57,6 +62,8 @@ pub const PROBES: &[Probe] = &[
     optional("page_fault_kernel", When::Forks),
     optional("exit_mmap", When::Forks),
     optional("sched_set_need_resched_tp", When::Resched),
+    optional(SCHED_EXIT, When::SwitchCost),
+    optional(SCHED_ENTRY, When::SwitchCost),
     required("sched_waking"),
     required("sched_switch"),
 ];
@@ -78,3 +85,8 @@ pub const WATCH: &str = "watch_threads";
 pub const LOOK: &str = "look_at_cpu";
 /// The same: shows what is kept of a CPU.
 pub const SHOW: &str = "show_history";
+
+/// Of the ruler alone (`super::ruler`), and their tracepoints.
+pub const EMPTY_PAIR: (&str, &str) = ("empty_pair", SCHED_ENTRY);
+pub const SPACE_CHANGES: (&str, &str) = ("space_changes", "sched_switch");
+pub const TLB_FLUSH: &str = "tlb_flush";

@@ -1,9 +1,12 @@
 //! System calls that no safe wrapper covers.
 
 pub mod births;
+mod words;
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+pub use words::SharedWords;
 
 use io_uring::{IoUring, opcode, squeue, types};
 

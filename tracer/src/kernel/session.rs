@@ -13,6 +13,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
+    counters::switch_cost,
     record::{Header, kind},
     settings::feature,
 };
@@ -28,9 +29,13 @@ use super::{
     layout::Layout,
     load::{is_loaded, load, load_probes, rings, watches_calls},
     preflight::{Refusal, refused_by_kernel, refused_option},
-    probes::{EMPTY, PAGE_FAULT, PROBES, SNAPSHOT, STACKS, SYS_ENTER, SYS_EXIT, WATCH, When},
+    probes::{
+        EMPTY, EMPTY_PAIR, PAGE_FAULT, PROBES, SCHED_ENTRY, SCHED_EXIT, SNAPSHOT, STACKS,
+        SYS_ENTER, SYS_EXIT, TLB_FLUSH, WATCH, When,
+    },
     raw,
     ring::{Drained, Rings},
+    ruler::{CostMaps, Costs},
 };
 use crate::{engine::Facts, model::Cpu};
 
@@ -46,6 +51,8 @@ pub struct Options {
     pub resched: bool,
     /// Measure what births and ends cost: two calls of a program at each system call.
     pub forks: bool,
+    /// Measure what switches cost in place: two calls of a program at each of them.
+    pub switch_cost: bool,
     /// Find out what the programs cost by running them.
     pub calibrate: bool,
     /// Let the kernel keep statistics of what the programs cost.
@@ -81,6 +88,10 @@ pub struct Session {
     refused: Vec<String>,
     prices: Result<Prices, String>,
     slower_calls: Option<f64>,
+    /// Where switches are measured in place.
+    switch_costs: Option<CostMaps>,
+    /// What two programs measure there with nothing between them.
+    empty_pair: Option<f64>,
     pub(super) cows: Array<MapData, CowPod>,
     /// The kernel keeps them as long as this is open.
     pub(super) statistics: Option<OwnedFd>,
@@ -132,17 +143,17 @@ impl Session {
             When::Always => true,
             When::Resched => options.resched,
             When::Forks => watches_calls(fields, options),
+            When::SwitchCost => options.switch_cost,
         })?;
         facts.calls = is_loaded(&ebpf, SYS_ENTER) && is_loaded(&ebpf, SYS_EXIT);
         facts.cow = is_loaded(&ebpf, PAGE_FAULT);
+        let in_place = is_loaded(&ebpf, SCHED_ENTRY) && is_loaded(&ebpf, SCHED_EXIT);
+        let switch_costs = in_place.then(|| CostMaps::take(&mut ebpf)).transpose()?;
         if facts.interrupts {
             interrupts::load(&mut ebpf)?;
         }
         if options.narrow.is_some() {
-            let program: &mut RawTracePoint = self::program(&mut ebpf, WATCH)?;
-            program
-                .load()
-                .map_err(|error| refused_by_kernel(&format!("load {WATCH}"), &error))?;
+            load_watch(&mut ebpf)?;
             let (name, iterator) = STACKS;
             let program: &mut Iter = self::program(&mut ebpf, name)?;
             program
@@ -173,12 +184,17 @@ impl Session {
             ring_bytes: layout.ring_bytes,
             prices: Err("not asked for".to_owned()),
             slower_calls: None,
+            switch_costs,
+            empty_pair: None,
             cows,
             statistics,
             logger,
             facts,
             refused,
         };
+        if session.switch_costs.is_some() {
+            session.empty_pair = session.measure_nothing(&btf)?;
+        }
         if options.calibrate {
             session.prices = session.calibrate(&btf);
             // Also of one that failed in the middle.
@@ -218,7 +234,11 @@ impl Session {
             self.interrupt_links = interrupts::attach(&mut self.ebpf)?;
         }
         let before = self.facts.calls.then(cost::system_call);
+        let yields = self.switch_costs.is_some().then(cost::sched_yield);
         self.links = attach(&mut self.ebpf)?;
+        if let (Some(before), Ok(prices)) = (yields, &mut self.prices) {
+            prices.schedule = (cost::sched_yield() - before).max(0.0) / 2.0;
+        }
         if let Some(before) = before {
             let slower = (cost::system_call() - before).max(0.0);
             self.slower_calls = Some(slower);
@@ -231,16 +251,40 @@ impl Session {
         Ok(())
     }
 
+    /// What lies between the clocks of two programs at the entry of the scheduler: the median.
+    fn measure_nothing(&mut self, btf: &aya::Btf) -> Result<Option<f64>, Refusal> {
+        let own = rustix::thread::gettid()
+            .as_raw_nonzero()
+            .get()
+            .cast_unsigned();
+        self.watch(&[own])?;
+        let mut links = Vec::new();
+        for (name, tracepoint) in [(SCHED_ENTRY, SCHED_ENTRY), EMPTY_PAIR] {
+            links.push(attach_one(&mut self.ebpf, btf, (name, tracepoint))?);
+        }
+        cost::sched_yield();
+        drop(links);
+        self.unwatch(&[own])?;
+        let costs = self.switch_costs()?;
+        Ok(costs.and_then(|costs| costs[switch_cost::EMPTY as usize].quantile(0.5)))
+    }
+
+    /// What switches took in place, since it was loaded; `None`: that is not measured.
+    pub fn switch_costs(&self) -> Result<Option<Costs>, Refusal> {
+        self.switch_costs.as_ref().map(CostMaps::read).transpose()
+    }
+
+    /// What is part of each of them and not the kernel's, in nanoseconds; `None`: not known.
+    pub fn empty_pair(&self) -> Option<f64> {
+        self.empty_pair
+    }
+
     /// Attaches programs that do nothing where all but everything happens, instead of ours.
     pub fn attach_empty(&mut self, types: &[u8]) -> Result<(), Refusal> {
         let btf = aya::Btf::parse(types, aya::Endianness::default())
             .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
-        for (name, tracepoint) in EMPTY {
-            let refused = |error| refused_by_kernel(&format!("attach {name}"), &error);
-            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
-            program.load(tracepoint, &btf).map_err(refused)?;
-            let link = program.attach().map_err(refused)?;
-            self.links.push(program.take_link(link).map_err(refused)?);
+        for empty in EMPTY {
+            self.links.push(attach_one(&mut self.ebpf, &btf, empty)?);
         }
         Ok(())
     }
@@ -258,21 +302,7 @@ impl Session {
         if !self.facts.narrow {
             return Ok(());
         }
-        let program: &mut RawTracePoint = program(&mut self.ebpf, WATCH)?;
-        let mut options = RawTracePointRunOptions::new();
-        for some in tids.chunks(options.args.len() - 1) {
-            options.args = [0; 12];
-            options.args[0] = watched.into();
-            for (place, &tid) in options.args.iter_mut().skip(1).zip(some) {
-                *place = tid.into();
-            }
-            let run = program.test_run(RawTracePointRunOptions {
-                args: options.args,
-                cpu: None,
-            });
-            run.map_err(|error| refused_by_kernel("choose the threads to watch", &error))?;
-        }
-        Ok(())
+        set_watched(&mut self.ebpf, tids, watched)
     }
 
     pub fn drain(&mut self, mut push: impl FnMut(&[u8])) -> Drained {
@@ -316,11 +346,40 @@ impl Session {
 
 /// The kernel's types that programs are loaded for.
 pub fn wanted_types() -> Vec<Wanted> {
-    let tracepoints = PROBES
-        .iter()
-        .map(|probe| Wanted::Typedef(format!("btf_trace_{}", probe.name)));
+    let names = PROBES.iter().map(|probe| probe.name).chain([TLB_FLUSH]);
+    let tracepoints = names.map(|name| Wanted::Typedef(format!("btf_trace_{name}")));
     let iterator = Wanted::Function(format!("bpf_iter_{}", SNAPSHOT.1));
     tracepoints.chain([iterator]).collect()
+}
+
+/// [`load_watch`] has been called.
+pub(super) fn set_watched(
+    ebpf: &mut aya::Ebpf,
+    tids: &[u32],
+    watched: bool,
+) -> Result<(), Refusal> {
+    let program: &mut RawTracePoint = program(ebpf, WATCH)?;
+    let mut options = RawTracePointRunOptions::new();
+    for some in tids.chunks(options.args.len() - 1) {
+        options.args = [0; 12];
+        options.args[0] = watched.into();
+        for (place, &tid) in options.args.iter_mut().skip(1).zip(some) {
+            *place = tid.into();
+        }
+        let run = program.test_run(RawTracePointRunOptions {
+            args: options.args,
+            cpu: None,
+        });
+        run.map_err(|error| refused_by_kernel("choose the threads to watch", &error))?;
+    }
+    Ok(())
+}
+
+pub(super) fn load_watch(ebpf: &mut aya::Ebpf) -> Result<(), Refusal> {
+    let program: &mut RawTracePoint = program(ebpf, WATCH)?;
+    program
+        .load()
+        .map_err(|error| refused_by_kernel(&format!("load {WATCH}"), &error))
 }
 
 const HEADER: usize = size_of::<Header>();
@@ -350,6 +409,21 @@ fn attach(ebpf: &mut aya::Ebpf) -> Result<Vec<BtfTracePointLink>, Refusal> {
     Ok(links)
 }
 
+/// A program by its name and its tracepoint's, loaded if it is not.
+pub(super) fn attach_one(
+    ebpf: &mut aya::Ebpf,
+    btf: &aya::Btf,
+    (name, tracepoint): (&str, &str),
+) -> Result<BtfTracePointLink, Refusal> {
+    let refused = |error| refused_by_kernel(&format!("attach {name}"), &error);
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    if program.fd().is_err() {
+        program.load(tracepoint, btf).map_err(refused)?;
+    }
+    let link = program.attach().map_err(refused)?;
+    program.take_link(link).map_err(refused)
+}
+
 pub(super) fn program<'a, P>(ebpf: &'a mut aya::Ebpf, name: &str) -> Result<&'a mut P, Refusal>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
@@ -362,7 +436,7 @@ where
         .map_err(|error| refused_by_kernel(&format!("use {name}"), &error))
 }
 
-fn take<M>(ebpf: &mut aya::Ebpf, name: &str) -> Result<M, Refusal>
+pub(super) fn take<M>(ebpf: &mut aya::Ebpf, name: &str) -> Result<M, Refusal>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {

@@ -25,6 +25,7 @@ pub use syscalls::name as syscall_name;
 use crate::diff::Diff;
 use crate::host::Host;
 use crate::report::{Report, Spike};
+use crate::verify::Verification;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -105,6 +106,20 @@ pub fn diff_table(diff: &Diff, style: &Style, out: &mut dyn io::Write) -> io::Re
 /// The same as one document, schema `tracer.diff.v1`.
 pub fn diff_json(diff: &Diff, out: &mut dyn io::Write) -> io::Result<()> {
     json::write_diff(diff, out)
+}
+
+/// Writes what was found out about processes and threads, for people.
+pub fn verify_table(
+    verification: &Verification,
+    style: &Style,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    text::write_verify(verification, style, out)
+}
+
+/// The same as one document, schema `tracer.verify.v1`.
+pub fn verify_json(verification: &Verification, out: &mut dyn io::Write) -> io::Result<()> {
+    json::write_verify(verification, out)
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use crate::diff::Metric;
 use crate::model::{BirthKind, NextKind, OffState, WaitCause, WakerKind};
 use crate::report::{
-    ChargeKind, CheckedField, EndReason, KernelSource, KnownError, MemorySource, Model, Verdict,
+    ChargeKind, CheckedField, EndReason, KernelSource, KnownError, MemorySource, Model, SwitchKind,
+    Verdict,
 };
+use crate::verify;
 
 pub fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
@@ -162,5 +164,44 @@ pub fn policy(policy: u32) -> Cow<'static, str> {
         6 => "SCHED_DEADLINE".into(),
         7 => "SCHED_EXT".into(),
         other => format!("SCHED_{other}").into(),
+    }
+}
+
+pub fn claim_verdict(verdict: verify::Verdict) -> &'static str {
+    match verdict {
+        verify::Verdict::Confirmed => "confirmed",
+        verify::Verdict::Refuted => "refuted",
+        verify::Verdict::Depends => "depends",
+        verify::Verdict::NotAvailable => "n/a",
+    }
+}
+
+pub fn effort(effort: verify::Effort) -> &'static str {
+    match effort {
+        verify::Effort::Quick => "quick",
+        verify::Effort::Normal => "normal",
+        verify::Effort::Thorough => "thorough",
+    }
+}
+
+pub fn unit(unit: verify::Unit) -> &'static str {
+    match unit {
+        verify::Unit::Nanoseconds => "ns",
+        verify::Unit::Bytes => "bytes",
+        verify::Unit::Share => "share",
+        verify::Unit::Ratio => "ratio",
+        verify::Unit::Count => "count",
+        verify::Unit::PerSecond => "per_second",
+    }
+}
+
+pub fn switch_kind(kind: SwitchKind) -> &'static str {
+    match kind {
+        SwitchKind::SameSpace => "same_space",
+        SwitchKind::OtherSpace => "other_space",
+        SwitchKind::ToKernelThread => "to_kernel_thread",
+        SwitchKind::ToIdle => "to_idle",
+        SwitchKind::BackToSameSpace => "back_to_same_space",
+        SwitchKind::BackToOtherSpace => "back_to_other_space",
     }
 }

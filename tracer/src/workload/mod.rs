@@ -11,7 +11,9 @@ mod load;
 mod memory;
 mod pingpong;
 mod planted;
+mod relay;
 mod sched;
+mod stage;
 mod uring;
 
 use std::process::{Child, Command, Stdio};
@@ -21,6 +23,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+pub use sched::allowed_cpus;
+
+use crate::cli::WorkloadArguments;
+
 /// What to run and for how long. A pattern that counts ends at its count or at the duration, whichever comes first.
 #[derive(Clone, Debug)]
 pub struct WorkloadOptions {
@@ -28,6 +34,29 @@ pub struct WorkloadOptions {
     /// None, as for `count`: the pattern's own.
     pub duration: Option<Duration>,
     pub count: Option<u64>,
+    /// Bytes.
+    pub size: Option<u64>,
+    pub parties: Option<u64>,
+    pub cpus: Option<u64>,
+    /// Ends when standard input does.
+    pub tied: bool,
+    /// Waits there before it begins.
+    pub staged: bool,
+}
+
+impl From<WorkloadArguments> for WorkloadOptions {
+    fn from(arguments: WorkloadArguments) -> WorkloadOptions {
+        WorkloadOptions {
+            name: arguments.name,
+            duration: arguments.duration,
+            count: arguments.count,
+            size: arguments.size,
+            parties: arguments.parties,
+            cpus: arguments.cpus,
+            tied: arguments.tied,
+            staged: arguments.staged,
+        }
+    }
 }
 
 /// This machine does not allow the pattern: exit status 77, as test suites use it for "skipped".
@@ -170,7 +199,42 @@ const WORKLOADS: &[Workload] = &[
         about: "COUNT threads that sleep, each with more of its stack in use",
         run: memory::stacks,
     },
+    Workload {
+        name: "hops",
+        about: "one thread moves itself between two CPUs COUNT times, each time by a thread of the kernel",
+        run: relay::hops,
+    },
+    Workload {
+        name: "relay-threads-futex",
+        about: "PARTIES threads on one CPU pass a word on in a ring, COUNT rounds, each timed",
+        run: relay::threads_futex,
+    },
+    Workload {
+        name: "relay-threads-pipe",
+        about: "the same through pipes",
+        run: relay::threads_pipe,
+    },
+    Workload {
+        name: "relay-processes-futex",
+        about: "the same by processes, in memory that they share",
+        run: relay::processes_futex,
+    },
+    Workload {
+        name: "relay-processes-pipe",
+        about: "the same by processes, through pipes",
+        run: relay::processes_pipe,
+    },
     // What the others run again.
+    Workload {
+        name: "relay-member-futex",
+        about: "one of those processes; its input is the memory",
+        run: relay::member_futex,
+    },
+    Workload {
+        name: "relay-member-pipe",
+        about: "one of those processes; passes its input on to its output",
+        run: relay::member_pipe,
+    },
     Workload {
         name: "echo",
         about: "returns each byte of its input",
@@ -194,6 +258,9 @@ pub fn run(options: &WorkloadOptions) -> anyhow::Result<()> {
         .find(|workload| workload.name == options.name)
     {
         Some(workload) => {
+            if options.tied {
+                stage::tie()?;
+            }
             (workload.run)(options).with_context(|| format!("run workload {}", workload.name))
         }
         None => bail!("no workload {:?}; there are: {}", options.name, list()),

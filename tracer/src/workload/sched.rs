@@ -33,3 +33,11 @@ pub fn rename(name: &[u8]) -> anyhow::Result<()> {
     let name = CString::new(name).context("name a thread")?;
     rustix::thread::set_name(&name).context("name a thread")
 }
+
+/// Of the calling thread.
+pub fn tid() -> u32 {
+    rustix::thread::gettid()
+        .as_raw_nonzero()
+        .get()
+        .cast_unsigned()
+}

@@ -245,6 +245,7 @@ fn write_now(
         steal_percent: None,
         cgroups: Default::default(),
         memory: Vec::new(),
+        switch_costs: None,
     };
     let tail = serde_json::to_vec(&tail).context("describe the end of a recording")?;
     let ends = edge(kind::WINDOW_END, ended.0);

@@ -7,6 +7,8 @@ mod head;
 mod rows;
 mod safe;
 mod spikes;
+mod switching;
+mod verify;
 mod waits;
 
 pub use head::{Cost, cost};
@@ -20,6 +22,7 @@ use self::safe::Safe;
 use crate::diff::Diff;
 use crate::host::Host;
 use crate::report::{Report, Spike};
+use crate::verify::Verification;
 
 const SCHEMA: &str = "tracer.report.v1";
 
@@ -35,6 +38,15 @@ pub fn write(host: &Host, report: &Report, out: &mut dyn io::Write) -> io::Resul
 /// What two recordings differ in, as one document, indented.
 pub fn write_diff(diff: &Diff, out: &mut dyn io::Write) -> io::Result<()> {
     diff::document(diff).serialize(&mut Serializer::with_formatter(
+        &mut *out,
+        Safe(PrettyFormatter::new()),
+    ))?;
+    writeln!(out)
+}
+
+/// What was found out about processes and threads, as one document, indented.
+pub fn write_verify(verification: &Verification, out: &mut dyn io::Write) -> io::Result<()> {
+    verify::document(verification).serialize(&mut Serializer::with_formatter(
         &mut *out,
         Safe(PrettyFormatter::new()),
     ))?;
@@ -85,6 +97,8 @@ struct Document<'a> {
     target: head::Target<'a>,
     quality: head::Quality<'a>,
     cost: Option<head::Cost<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    switch_costs: Option<switching::SwitchCosts<'a>>,
     system: head::System,
     processes: Vec<rows::Process<'a>>,
     #[serde(flatten)]
@@ -106,6 +120,7 @@ impl<'a> Document<'a> {
             target: head::target(&report.target),
             quality: head::quality(&report.quality),
             cost: report.cost.as_ref().map(head::cost),
+            switch_costs: report.switch_costs.as_ref().map(switching::costs),
             system: head::system(&report.system),
             processes: report
                 .processes

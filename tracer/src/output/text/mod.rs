@@ -10,8 +10,10 @@ mod memory;
 mod paint;
 mod rows;
 mod spikes;
+mod switching;
 mod table;
 mod tree;
+mod verify;
 mod waits;
 
 use std::io;
@@ -20,6 +22,16 @@ use super::Style;
 use crate::diff::Diff;
 use crate::host::Host;
 use crate::report::{Report, Spike};
+use crate::verify::Verification;
+
+/// What was found out about processes and threads.
+pub fn write_verify(
+    verification: &Verification,
+    style: &Style,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    verify::write(verification, style, out)
+}
 
 pub fn write_diff(diff: &Diff, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
     diff::write(diff, style, out)
@@ -80,6 +92,9 @@ fn whole(host: &Host, report: &Report, style: &Style, out: &mut dyn io::Write) -
         section(&|out| tree::write(&births.tree, style, out))?;
     }
     section(&|out| memory::write(report, style, out))?;
+    if let Some(costs) = &report.switch_costs {
+        section(&|out| switching::write(costs, style, out))?;
+    }
     section(&|out| spikes::write_insights(report, style, out))
 }
 
