@@ -185,6 +185,11 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
             ]),
         ),
         (
+            feature::COPIED_COUNTS,
+            // As newer kernels have it, each element is a structure with a name.
+            btf.field("mm_struct", "rss_stat.count[0]").is_some(),
+        ),
+        (
             feature::STACKS,
             fields.all(&["TASK_STACK", "VM_PAGES", "PT_REGS_SP"]),
         ),
