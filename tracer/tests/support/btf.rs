@@ -51,5 +51,7 @@ fn read() -> Vec<u8> {
 }
 
 fn position(bytes: &[u8], text: &str) -> Option<usize> {
-    bytes.windows(text.len()).position(|window| window == text.as_bytes())
+    bytes
+        .windows(text.len())
+        .position(|window| window == text.as_bytes())
 }

@@ -64,23 +64,38 @@ fn run() -> io::Result<()> {
             return Err(io::Error::other(format!("no step: {step}")));
         };
         let seconds = seconds.parse().map_err(io::Error::other)?;
-        say(&format!("begin {name}"));
-        fs::write(NOT_APPLICABLE, "")?;
-        let begin = Instant::now();
         let mut command = Command::new(program);
-        command.args(args).env("TRACER_NA_FILE", NOT_APPLICABLE).env("TRACER_VM", "1");
+        command
+            .args(args)
+            .env("TRACER_NA_FILE", NOT_APPLICABLE)
+            .env("TRACER_VM", "1");
         if fs::exists(WRONG_TYPES)? {
             command.env("TRACER_BTF", WRONG_TYPES);
         }
-        let how = end_of(&mut command, Duration::from_secs(seconds))?;
-        let took = begin.elapsed().as_secs_f64();
-        for line in fs::read_to_string(NOT_APPLICABLE)?.lines() {
-            say(line);
+        let limit = Duration::from_secs(seconds);
+        say(&format!("begin {name}"));
+        if !step_ends_well(name, &mut command, limit)? {
+            // Where the host has other things to do, an emulated machine misses ticks and more.
+            say(&format!("again {name}"));
+            step_ends_well(name, &mut command, limit)?;
         }
-        say(&format!("end {name} {took:.1} {how}"));
     }
     say("done");
     Ok(())
+}
+
+fn step_ends_well(name: &str, command: &mut Command, limit: Duration) -> io::Result<bool> {
+    fs::write(NOT_APPLICABLE, "")?;
+    let begin = Instant::now();
+    let how = end_of(command, limit)?;
+    for line in fs::read_to_string(NOT_APPLICABLE)?.lines() {
+        say(line);
+    }
+    say(&format!(
+        "end {name} {:.1} {how}",
+        begin.elapsed().as_secs_f64()
+    ));
+    Ok(how == "ok")
 }
 
 /// How a program ended. Meanwhile takes note of all that ends without a parent, as the first process must.

@@ -34,7 +34,15 @@ fn in_a_virtual_machine() {
 
 /// A load on all CPUs, before it is known which there are.
 fn load() -> [support::Running; 2] {
-    [(); 2].map(|()| background_workload(&["pingpong-processes", "--count", "100000000", "--duration", "60s"]))
+    [(); 2].map(|()| {
+        background_workload(&[
+            "pingpong-processes",
+            "--count",
+            "100000000",
+            "--duration",
+            "60s",
+        ])
+    })
 }
 
 /// Takes the CPU away or gives it back.
@@ -66,7 +74,9 @@ fn expect_all_switches(report: &Value, counters: Counters) {
 
 #[track_caller]
 fn busy(report: &Value, cpu: u64) -> &Value {
-    let row = list(&report["system"], "cpus").iter().find(|row| row["cpu"] == cpu);
+    let row = list(&report["system"], "cpus")
+        .iter()
+        .find(|row| row["cpu"] == cpu);
     row.unwrap_or_else(|| panic!("CPU {cpu} has no row: {:#}", report["system"]))
 }
 
@@ -119,7 +129,10 @@ fn a_clock_that_is_set_changes_no_time() {
     let begin = monotonic();
     for hours in [1, -2, 1] {
         let now = clock_gettime(ClockId::Realtime);
-        let set = Timespec { tv_sec: now.tv_sec + hours * HOUR, ..now };
+        let set = Timespec {
+            tv_sec: now.tv_sec + hours * HOUR,
+            ..now
+        };
         clock_settime(ClockId::Realtime, set).expect("set the clock");
         wait(300);
     }
@@ -128,7 +141,10 @@ fn a_clock_that_is_set_changes_no_time() {
     let report = live.finish();
     let duration = number(&report, "/window/duration_ns");
     // From the first interval seen to the end: a bit more than what was done meanwhile.
-    assert!((lasted..lasted + 20 * SECOND).contains(&duration), "{duration}, {lasted}");
+    assert!(
+        (lasted..lasted + 20 * SECOND).contains(&duration),
+        "{duration}, {lasted}"
+    );
     let mut at = 0;
     for interval in &intervals {
         assert_eq!(number(interval, "/interval/at_ns"), at);
@@ -147,7 +163,9 @@ fn a_machine_that_stood_still_waited() {
     let live = Live::start::<&str>(&[]);
     let before = monotonic();
     let mut console = std::io::stdout().lock();
-    write!(console, "\nvm: stop {STOOD}\n").and_then(|()| console.flush()).expect("ask the host");
+    write!(console, "\nvm: stop {STOOD}\n")
+        .and_then(|()| console.flush())
+        .expect("ask the host");
     until("time has jumped", || monotonic() - before > STOOD * SECOND);
     wait(500);
     let report = live.finish();
@@ -158,7 +176,9 @@ fn a_machine_that_stood_still_waited() {
         let sum = number(row, "/busy_ns") + number(row, "/idle_ns");
         assert!(sum >= STOOD * SECOND, "{row:#}");
     }
-    let longest = threads(&report).map(|(_, thread)| number(thread, "/lifetime_ns")).max();
+    let longest = threads(&report)
+        .map(|(_, thread)| number(thread, "/lifetime_ns"))
+        .max();
     assert!(longest > Some(STOOD * SECOND), "{longest:?}");
 }
 
@@ -168,7 +188,10 @@ fn a_machine_that_slept_has_no_time_for_it() {
     in_a_virtual_machine();
     let test = "a_machine_that_slept_has_no_time_for_it";
     let states = fs::read_to_string("/sys/power/state").unwrap_or_default();
-    let Some(state) = ["mem", "freeze"].into_iter().find(|state| states.contains(state)) else {
+    let Some(state) = ["mem", "freeze"]
+        .into_iter()
+        .find(|state| states.contains(state))
+    else {
         return na(test, "this kernel cannot suspend");
     };
     let alarm = "/sys/class/rtc/rtc0/wakealarm";
@@ -193,7 +216,10 @@ fn a_machine_that_slept_has_no_time_for_it() {
     let awake = began.elapsed();
     let report = live.finish();
     let duration = number(&report, "/window/duration_ns");
-    assert!(duration >= awake.as_nanos() as u64 - SECOND / 10, "{duration}, {awake:?}");
+    assert!(
+        duration >= awake.as_nanos() as u64 - SECOND / 10,
+        "{duration}, {awake:?}"
+    );
 }
 
 fn wait(ms: u64) {

@@ -16,15 +16,21 @@ pub struct Console {
     ended: Option<String>,
 }
 
-/// What was planned, and how it went.
+/// What was planned, and how it went: programs under one name, one after the other.
+#[derive(Default)]
 pub struct Step {
     pub name: String,
     pub output: String,
     pub counts: Counts,
+    /// As far as programs before this one have counted.
+    before: Counts,
+    runs: bool,
+    /// How each program ended: `ok`, or what else.
+    pub ends: Vec<String>,
+    /// Programs that failed and were run again.
+    pub repeated: usize,
     /// `n/a: NAME: REASON`, a line each.
     written: String,
-    /// `ok`, or what else. None: it has not ended.
-    pub end: Option<String>,
 }
 
 impl Step {
@@ -44,7 +50,7 @@ pub enum Asks {
 impl Console {
     pub fn read(&mut self, line: &str) -> Option<Asks> {
         let Some(told) = line.strip_prefix(MARK) else {
-            if let Some(step) = self.steps.last_mut().filter(|step| step.end.is_none()) {
+            if let Some(step) = self.steps.last_mut().filter(|step| step.runs) {
                 step.counts.read(line);
                 step.output.extend([line, "\n"]);
             }
@@ -52,19 +58,30 @@ impl Console {
         };
         let mut words = told.splitn(4, ' ');
         match words.next()? {
-            "begin" => self.steps.push(Step {
-                name: words.next()?.to_owned(),
-                output: String::new(),
-                counts: Counts::default(),
-                written: String::new(),
-                end: None,
-            }),
-            "end" => {
+            "begin" => {
                 let name = words.next()?;
-                // How long it took is for a person.
-                let end = words.nth(1)?.to_owned();
-                let step = self.steps.iter_mut().rfind(|step| step.name == name)?;
-                step.end = Some(end);
+                if self.steps.last().is_none_or(|step| step.name != name) {
+                    self.steps.push(Step {
+                        name: name.to_owned(),
+                        ..Step::default()
+                    });
+                }
+                let step = self.steps.last_mut()?;
+                step.runs = true;
+                step.before = step.counts;
+            }
+            "end" => {
+                let step = self.steps.last_mut()?;
+                step.runs = false;
+                // What it is called is known, and how long it took is for a person.
+                step.ends.push(words.nth(2)?.to_owned());
+            }
+            "again" => {
+                let step = self.steps.last_mut()?;
+                step.runs = true;
+                step.ends.pop();
+                step.counts = step.before;
+                step.repeated += 1;
             }
             "stop" => return Some(Asks::Stop(Duration::from_secs(words.next()?.parse().ok()?))),
             "n/a:" => self.steps.last_mut()?.written.extend([told, "\n"]),
@@ -108,10 +125,16 @@ mod tests {
         for line in [
             "vm: begin exactness",
             "test a ... ok",
-            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 1.00s",
+            "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 1.00s",
             "vm: end exactness 12.5 ok",
             "of nobody",
+            "vm: begin exactness",
+            "test result: ok. 1 passed; 0 failed",
+            "vm: end exactness 1.5 ok",
             "vm: begin births",
+            "test result: FAILED. 0 passed; 1 failed",
+            "vm: end births 1.0 status 101",
+            "vm: again births",
             "vm: n/a: pmu: there is none",
             "vm: end births 60.0 signal 9",
         ] {
@@ -120,9 +143,16 @@ mod tests {
         let [exact, births] = console.steps.as_slice() else {
             panic!("two steps")
         };
-        assert_eq!((exact.counts.passed, exact.output.lines().count()), (3, 2));
-        assert_eq!(exact.end.as_deref(), Some("ok"));
-        assert_eq!(births.end.as_deref(), Some("signal 9"));
+        assert_eq!((exact.counts.passed, exact.output.lines().count()), (2, 3));
+        assert_eq!(
+            (&exact.ends[..], exact.repeated),
+            (&["ok".to_owned(), "ok".to_owned()][..], 0)
+        );
+        assert_eq!(
+            (&births.ends[..], births.repeated),
+            (&["signal 9".to_owned()][..], 1)
+        );
+        assert_eq!(births.counts, Counts::default());
         assert_eq!(births.not_applicable()["pmu"], "there is none");
         assert_eq!(console.unfinished(), Some("it ended before it was done"));
         console.read("vm: done");

@@ -47,11 +47,13 @@ impl Initramfs {
     }
 
     pub fn link(&mut self, target: &str, to: &str) {
-        self.entries.push((to.to_owned(), Entry::Link(target.to_owned())));
+        self.entries
+            .push((to.to_owned(), Entry::Link(target.to_owned())));
     }
 
     fn file(&mut self, to: &str, mode: u32, data: Vec<u8>) {
-        self.entries.push((to.to_owned(), Entry::File { mode, data }));
+        self.entries
+            .push((to.to_owned(), Entry::File { mode, data }));
     }
 
     /// With all directories that the entries are in, and these for file systems.
@@ -67,7 +69,10 @@ impl Initramfs {
         let mut add = |path: &str, kind, mode, data: &[u8]| -> anyhow::Result<()> {
             number += 1;
             ensure!(path.starts_with('/'), "{path} is no path of a file system");
-            let entry = Builder::new(&path[1..]).ino(number).mode(mode).set_mode_file_type(kind);
+            let entry = Builder::new(&path[1..])
+                .ino(number)
+                .mode(mode)
+                .set_mode_file_type(kind);
             let size = u32::try_from(data.len()).context("a file is too large")?;
             let mut writer = entry.write(&mut out, size);
             writer.write_all(data)?;
@@ -76,7 +81,12 @@ impl Initramfs {
         };
         // A directory before what is in it: the kernel makes none by itself.
         for directory in &directories {
-            add(&directory.to_string_lossy(), ModeFileType::Directory, 0o755, &[])?;
+            add(
+                &directory.to_string_lossy(),
+                ModeFileType::Directory,
+                0o755,
+                &[],
+            )?;
         }
         for (path, entry) in &self.entries {
             match entry {
@@ -84,6 +94,8 @@ impl Initramfs {
                 Entry::Link(target) => add(path, ModeFileType::Symlink, 0o777, target.as_bytes())?,
             }
         }
-        trailer(&mut out).and_then(|out| out.flush()).context("write the file system")
+        trailer(&mut out)
+            .and_then(|out| out.flush())
+            .context("write the file system")
     }
 }

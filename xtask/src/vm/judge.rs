@@ -15,6 +15,7 @@ pub struct Verdict {
     release: String,
     took: Duration,
     counts: Counts,
+    repeated: usize,
     pub problems: Vec<String>,
     pub column: Column,
 }
@@ -32,10 +33,13 @@ impl Verdict {
             release: release.to_owned(),
             took,
             counts: Counts::default(),
+            repeated: 0,
             problems: Vec::new(),
             column: Column::new(series, release),
         };
-        verdict.problems.extend(console.unfinished().map(str::to_owned));
+        verdict
+            .problems
+            .extend(console.unfinished().map(str::to_owned));
         let said = console.step(DOCTOR).map_or("", |step| &step.output);
         if let Err(error) = verdict.column.add_doctor(said) {
             verdict.problems.push(format!("{DOCTOR}: {error:#}"));
@@ -58,19 +62,19 @@ impl Verdict {
             Some(step) => {
                 let lacking = step.not_applicable();
                 for (name, reason) in not_allowed(&lacking, allowed) {
-                    problem(format!("{name} is n/a, and {ALLOWED} does not allow that: {reason}"));
+                    problem(format!(
+                        "{name} is n/a, and {ALLOWED} does not allow that: {reason}"
+                    ));
                 }
-                match step.end.as_deref() {
-                    None => problem("not ended".to_owned()),
-                    // A test that has another name by now is no test that passed.
-                    Some("ok") if step.counts.passed != planned.tests.len() => problem(format!(
-                        "{} tests passed of {} that are planned",
-                        step.counts.passed,
-                        planned.tests.len()
-                    )),
-                    Some("ok") => {}
-                    Some(how) => problem(how.to_owned()),
+                if let Some(how) = step.ends.iter().find(|how| *how != "ok") {
+                    problem(how.clone());
                 }
+                // A test that has another name by now is no test that passed.
+                if step.counts.passed != planned.tests.len() {
+                    let (passed, all) = (step.counts.passed, planned.tests.len());
+                    problem(format!("{passed} tests passed of {all} that are planned"));
+                }
+                self.repeated += step.repeated;
                 self.counts.add(step.counts);
                 self.counts.not_applicable(lacking.len());
                 missing = lacking.len();
@@ -86,9 +90,20 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.problems.is_empty() { "ok" } else { "FAILED" };
+        let word = if self.problems.is_empty() {
+            "ok"
+        } else {
+            "FAILED"
+        };
         let seconds = self.took.as_secs_f64();
-        write!(f, "{word:<7}{:<28}{seconds:>6.0} s  {}", self.release, self.counts)?;
+        write!(
+            f,
+            "{word:<7}{:<28}{seconds:>6.0} s  {}",
+            self.release, self.counts
+        )?;
+        if self.repeated > 0 {
+            write!(f, ", {} run twice", self.repeated)?;
+        }
         for problem in &self.problems {
             write!(f, "\n       - {problem}")?;
         }
@@ -113,7 +128,11 @@ mod tests {
     fn console(change: impl Fn(&str, &mut Vec<String>)) -> Console {
         let mut console = Console::default();
         let mut read = |line: &str| assert_eq!(console.read(line), None);
-        for line in ["vm: begin doctor", r#"{"requirements": []}"#, "vm: end doctor 1.0 ok"] {
+        for line in [
+            "vm: begin doctor",
+            r#"{"requirements": []}"#,
+            "vm: end doctor 1.0 ok",
+        ] {
             read(line);
         }
         for step in STEPS {
@@ -143,13 +162,27 @@ mod tests {
                 lines[1] = "test result: ok. 1 passed; 0 failed".to_owned();
             }
         });
-        assert_eq!(problems(&fewer), ["births: 1 tests passed of 4 that are planned"]);
+        assert_eq!(
+            problems(&fewer),
+            ["births: 1 tests passed of 4 that are planned"]
+        );
         let failed = console(|name, lines| {
             if name == "births" {
                 lines[2] = "vm: end births 1.0 status 101".to_owned();
             }
         });
         assert_eq!(problems(&failed), ["births: status 101"]);
+        let at_last = console(|name, lines| {
+            if name == "births" {
+                let first = [
+                    "vm: begin births",
+                    "vm: end births 1.0 status 101",
+                    "vm: again births",
+                ];
+                lines.splice(..1, first.map(str::to_owned));
+            }
+        });
+        assert_eq!(problems(&at_last), [""; 0]);
         let none = console(|name, lines| {
             if name == "births" {
                 lines.clear();
@@ -166,7 +199,8 @@ mod tests {
                 lines.insert(1, "vm: n/a: pmu: none".to_owned());
             }
         });
-        let refused = format!("births: io-uring is n/a, and {ALLOWED} does not allow that: it has none");
+        let refused =
+            format!("births: io-uring is n/a, and {ALLOWED} does not allow that: it has none");
         assert_eq!(problems(&console), [refused]);
     }
 }

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde_json::Value;
 
+use super::packages::numbers;
+
 pub const PLACE: &str = "docs/KERNELS.md";
 
 /// The row that moves with every release of Debian: told, not compared.
 const RELEASE: &str = "release";
 const TITLE: &str = "kernel";
+/// Between the title and the rows.
+const RULE: &str = "---";
 
 const INTRO: &str = "# Kernels
 
@@ -67,11 +71,16 @@ impl Table {
     pub fn parse(text: &str) -> Table {
         let mut table = Table::default();
         for line in text.lines() {
-            let Some(line) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else {
+            let Some(line) = line
+                .strip_prefix("| ")
+                .and_then(|line| line.strip_suffix(" |"))
+            else {
                 continue;
             };
             let mut cells = line.split(" | ").map(|cell| cell.trim().to_owned());
-            let Some(row) = cells.next() else { continue };
+            let Some(row) = cells.next().filter(|row| row != RULE) else {
+                continue;
+            };
             if row == TITLE {
                 table.columns = cells.map(|series| (series, BTreeMap::new())).collect();
                 continue;
@@ -84,7 +93,7 @@ impl Table {
         table
     }
 
-    /// In the place of the column of that series, or after the others.
+    /// In the place of the column of that series. Oldest first.
     pub fn put(&mut self, column: &Column) {
         for (row, _) in &column.cells {
             if !self.rows.contains(row) {
@@ -92,19 +101,33 @@ impl Table {
             }
         }
         let cells = column.cells.iter().cloned().collect();
-        match self.columns.iter_mut().find(|(series, _)| *series == column.series) {
+        match self
+            .columns
+            .iter_mut()
+            .find(|(series, _)| *series == column.series)
+        {
             Some((_, known)) => *known = cells,
             None => self.columns.push((column.series.clone(), cells)),
         }
+        self.columns.sort_by_key(|(series, _)| numbers(series));
     }
 
     pub fn render(&self) -> String {
         let mut text = INTRO.to_owned();
-        let mut line = |row: &str, cells: Vec<&str>| text += &format!("| {row} | {} |\n", cells.join(" | "));
-        line(TITLE, self.columns.iter().map(|(series, _)| series.as_str()).collect());
-        line("---", vec!["---"; self.columns.len()]);
+        let mut line =
+            |row: &str, cells: Vec<&str>| text += &format!("| {row} | {} |\n", cells.join(" | "));
+        line(
+            TITLE,
+            self.columns
+                .iter()
+                .map(|(series, _)| series.as_str())
+                .collect(),
+        );
+        line(RULE, vec![RULE; self.columns.len()]);
         for row in &self.rows {
-            let cell = |cells: &'_ BTreeMap<String, String>| cells.get(row).cloned().unwrap_or_else(|| "-".to_owned());
+            let cell = |cells: &'_ BTreeMap<String, String>| {
+                cells.get(row).cloned().unwrap_or_else(|| "-".to_owned())
+            };
             let cells: Vec<String> = self.columns.iter().map(|(_, cells)| cell(cells)).collect();
             line(row, cells.iter().map(String::as_str).collect());
         }
@@ -113,7 +136,11 @@ impl Table {
 
     /// What a kernel has and shows now that is otherwise here; nothing of a kernel that is not here.
     pub fn differences(&self, column: &Column) -> Vec<String> {
-        let Some((_, known)) = self.columns.iter().find(|(series, _)| *series == column.series) else {
+        let Some((_, known)) = self
+            .columns
+            .iter()
+            .find(|(series, _)| *series == column.series)
+        else {
             return Vec::new();
         };
         let cells = column.cells.iter().filter(|(row, _)| row != RELEASE);
@@ -142,7 +169,10 @@ mod tests {
     fn what_is_written_is_read_again_and_compared() {
         let mut table = Table::default();
         table.put(&column("5.10", &[("steal time", "no"), ("births", "ok")]));
-        table.put(&column("7", &[("steal time", "yes"), ("births", "ok"), ("clocks", "?")]));
+        table.put(&column(
+            "7",
+            &[("steal time", "yes"), ("births", "ok"), ("clocks", "?")],
+        ));
         let text = table.render();
         assert!(text.contains("| clocks | - | ? |\n"), "{text}");
         let table = Table::parse(&text);
@@ -154,7 +184,10 @@ mod tests {
             now(&[("births", "ok, 1 n/a")]),
             ["births: ok, 1 n/a; docs/KERNELS.md says ok"]
         );
-        assert_eq!(table.differences(&column("6.6", &[("births", "?")])), [""; 0]);
+        assert_eq!(
+            table.differences(&column("6.6", &[("births", "?")])),
+            [""; 0]
+        );
     }
 
     #[test]
@@ -163,8 +196,19 @@ mod tests {
             {"name": "sched_switch", "state": "found"}, {"name": "pmu", "state": "unknown"}]}"#;
         let mut column = Column::new("7", "7.3.4");
         column.add_doctor(said).expect("it is JSON");
-        let cells = column.cells.iter().map(|(row, cell)| format!("{row} {cell}"));
+        let cells = column
+            .cells
+            .iter()
+            .map(|(row, cell)| format!("{row} {cell}"));
         let cells: Vec<String> = cells.collect();
-        assert_eq!(cells, ["release 7.3.4", "steal time no", "sched_switch yes", "pmu ?"]);
+        assert_eq!(
+            cells,
+            [
+                "release 7.3.4",
+                "steal time no",
+                "sched_switch yes",
+                "pmu ?"
+            ]
+        );
     }
 }

@@ -36,15 +36,31 @@ pub fn boot(
         line.extend([" ", parameter]);
     }
     let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"])
-        .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(initramfs)
-        .args(["-append", &line])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    qemu.args([
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+        "-m",
+        "1536",
+    ])
+    .args([
+        "-nodefaults",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+        "-no-reboot",
+    ])
+    .arg("-kernel")
+    .arg(kernel)
+    .arg("-initrd")
+    .arg(initramfs)
+    .args(["-append", &line])
+    .stdin(Stdio::null())
+    .stdout(Stdio::piped());
     println!("$ {}", show(&qemu));
     let child = qemu.spawn().context("run qemu-system-x86_64")?;
     follow(Machine(child), limit)

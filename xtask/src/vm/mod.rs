@@ -34,7 +34,7 @@ const SERIES: [&str; 4] = ["5.10", "6.1", "6.12", "7"];
 /// Nothing that boots takes longer.
 const LIMIT: Duration = Duration::from_secs(900);
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct Options {
     /// A kernel, by the first numbers of its version: its newest release [default: 5.10, 6.1, 6.12, 7]
     #[arg(long = "kernel", value_name = "SERIES")]
@@ -62,9 +62,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     let wrong = options.wrong_offset.iter();
     // The kernel hands to the init what it does not know itself.
-    let parameters: Vec<String> = wrong.map(|field| format!("TRACER_WRONG_OFFSET={field}")).collect();
+    let parameters: Vec<String> = wrong
+        .map(|field| format!("TRACER_WRONG_OFFSET={field}"))
+        .collect();
     let allowed = workspace().join(judge::ALLOWED);
-    let allowed = fs::read_to_string(&allowed).with_context(|| format!("read {}", allowed.display()))?;
+    let allowed =
+        fs::read_to_string(&allowed).with_context(|| format!("read {}", allowed.display()))?;
     let page = workspace().join(kernels::PLACE);
     // Before the first run there is none.
     let mut table = Table::parse(&fs::read_to_string(&page).unwrap_or_default());
@@ -92,7 +95,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for verdict in &verdicts {
         println!("{verdict}");
     }
-    let failed = verdicts.iter().filter(|verdict| !verdict.problems.is_empty()).count();
+    let failed = verdicts
+        .iter()
+        .filter(|verdict| !verdict.problems.is_empty())
+        .count();
     ensure!(failed == 0, "{failed} of {} kernels failed", verdicts.len());
     Ok(())
 }
@@ -104,7 +110,11 @@ fn file_system(busybox: &Path, programs: &Programs, to: &Path) -> anyhow::Result
     files.program(&programs.tracer, &tracer)?;
     files.link(&tracer, "/bin/tracer");
     for (file, program) in &programs.tests {
-        let to = if file == plan::INIT { "/init".to_owned() } else { plan::place(file) };
+        let to = if file == plan::INIT {
+            "/init".to_owned()
+        } else {
+            plan::place(file)
+        };
         files.program(program, &to)?;
     }
     files.text("/plan", &plan::written());

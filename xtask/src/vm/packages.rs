@@ -84,13 +84,20 @@ impl Packages {
     }
 
     /// Fetches a package and keeps the one file of it that is meant.
-    fn take(&self, package: &str, is_meant: &dyn Fn(&Path) -> bool, to: &Path) -> anyhow::Result<()> {
+    fn take(
+        &self,
+        package: &str,
+        is_meant: &dyn Fn(&Path) -> bool,
+        to: &Path,
+    ) -> anyhow::Result<()> {
         let scratch = tempfile::tempdir_in(&self.place).context("make a directory to unpack in")?;
         let mut download = self.apt("apt-get");
         run(download
             .current_dir(scratch.path())
             .args(["download", "--quiet", package]))?;
-        let archive = find(scratch.path(), &|path| path.extension() == Some("deb".as_ref()));
+        let archive = find(scratch.path(), &|path| {
+            path.extension() == Some("deb".as_ref())
+        });
         let archive = archive.with_context(|| format!("download {package}"))?;
         let unpacked = scratch.path().join("unpacked");
         run(Command::new("dpkg-deb")
@@ -114,7 +121,10 @@ impl Packages {
             // Who unpacks is who asks.
             option("APT::Sandbox::User", "root"),
             option("Acquire::Languages", "none"),
-            option("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false"),
+            option(
+                "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
+                "false",
+            ),
         ] {
             apt.args(["-o", &option]);
         }
@@ -141,10 +151,13 @@ fn newest(names: &[String], series: &str) -> Option<String> {
         let rest = release.strip_prefix(series)?;
         (rest.starts_with('.') && release.ends_with("-cloud-amd64")).then_some(release)
     });
-    releases.max_by_key(|release| numbers(release)).map(str::to_owned)
+    releases
+        .max_by_key(|release| numbers(release))
+        .map(str::to_owned)
 }
 
-fn numbers(release: &str) -> Vec<u64> {
+/// Of a version, to compare it by.
+pub fn numbers(release: &str) -> Vec<u64> {
     let digits = release.split(|c: char| !c.is_ascii_digit());
     digits.filter_map(|number| number.parse().ok()).collect()
 }

@@ -9,10 +9,11 @@ pub struct Step {
     pub name: &'static str,
     /// The file, which is a program.
     pub file: &'static str,
-    /// How long they may take together on an emulated machine.
-    pub seconds: u32,
     pub tests: &'static [&'static str],
 }
+
+/// How long a test may take on an emulated machine.
+const SECONDS: u32 = 100;
 
 pub const INIT: &str = "vm_init";
 
@@ -20,7 +21,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "attach",
         file: "kernel_command",
-        seconds: 120,
         tests: &[
             "a_command_is_traced_from_its_first_instruction",
             "one_sigint_reports_and_a_second_stops",
@@ -29,7 +29,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "exactness",
         file: "kernel_exact",
-        seconds: 120,
         tests: &[
             "a_field_that_is_read_from_the_wrong_place_is_noticed",
             "the_whole_system_under_a_small_load_is_accounted_for",
@@ -38,7 +37,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "targets",
         file: "kernel_targets",
-        seconds: 120,
         tests: &[
             "a_cgroup_of_version_2",
             "a_tid_is_one_thread",
@@ -48,7 +46,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "identity",
         file: "kernel_identity",
-        seconds: 150,
         tests: &[
             "a_thread_that_execs_keeps_its_ledger_and_the_leader_ends",
             "a_worker_of_io_uring_has_a_row",
@@ -58,7 +55,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "waits",
         file: "kernel_budget",
-        seconds: 200,
         tests: &[
             "a_thread_without_quota_left_is_throttled",
             "a_timer_wakes_and_not_who_ran_then",
@@ -69,7 +65,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "births",
         file: "kernel_fork_kinds",
-        seconds: 120,
         tests: &[
             "a_thread_that_is_not_the_leader_executes",
             "a_worker_of_io_uring_is_born_of_who_submits",
@@ -80,7 +75,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "ends",
         file: "kernel_fork_ends",
-        seconds: 120,
         tests: &[
             "a_crash_is_one_with_all_its_threads",
             "a_killed_child_is_a_crash_of_its_own",
@@ -90,7 +84,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "memory",
         file: "kernel_memory",
-        seconds: 120,
         tests: &[
             "a_process_has_what_it_touched_and_each_thread_its_stack",
             "an_ended_process_has_what_it_had_at_its_exit",
@@ -99,15 +92,11 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "recordings",
         file: "kernel_record",
-        seconds: 120,
-        tests: &[
-            "the_whole_system_is_replayed_to_the_last_number",
-        ],
+        tests: &["the_whole_system_is_replayed_to_the_last_number"],
     },
     Step {
         name: "interrupts",
         file: "kernel_interrupts",
-        seconds: 120,
         tests: &[
             "time_in_interrupts_is_part_of_the_time_between_switches",
             "a_thread_that_wakes_is_named_with_its_system_call",
@@ -116,7 +105,6 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "machine",
         file: "vm_machine",
-        seconds: 240,
         tests: &[
             "a_cpu_that_goes_and_comes_back_is_accounted_for",
             "a_cpu_that_nobody_knew_of_is_a_loss_that_is_told",
@@ -127,18 +115,13 @@ pub const STEPS: &[Step] = &[
     },
 ];
 
-/// `/plan` of the init: a step a line.
+/// `/plan` of the init: a test a line, under the name of its step.
 pub fn written() -> String {
-    let mut plan = format!("{DOCTOR}\t60\t/bin/tracer\tdoctor\t--format\tjson\n");
-    for step in STEPS {
-        let Step {
-            name,
-            file,
-            seconds,
-            tests,
-        } = step;
-        let tests = tests.join("\t");
-        plan += &format!("{name}\t{seconds}\t{}\t--test-threads=1\t--exact\t{tests}\n", place(file));
+    let mut plan = format!("{DOCTOR}\t{SECONDS}\t/bin/tracer\tdoctor\t--format\tjson\n");
+    for Step { name, file, tests } in STEPS {
+        for test in *tests {
+            plan += &format!("{name}\t{SECONDS}\t{}\t--exact\t{test}\n", place(file));
+        }
     }
     plan
 }

@@ -35,18 +35,28 @@ impl Programs {
         let files: BTreeSet<&str> = plan::STEPS.iter().map(|step| step.file).collect();
         let mut build = cargo();
         build.args(["test", "--no-run", "--release", "--package=tracer"]);
-        build.arg(format!("--target={}-unknown-linux-gnu", std::env::consts::ARCH));
+        build.arg(format!(
+            "--target={}-unknown-linux-gnu",
+            std::env::consts::ARCH
+        ));
         for file in files.iter().copied().chain([plan::INIT]) {
             build.args(["--test", file]);
         }
         build
             .arg("--message-format=json-render-diagnostics")
-            .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
+            .env(
+                "RUSTFLAGS",
+                "-C target-feature=+crt-static -C strip=symbols",
+            )
             .stderr(Stdio::inherit());
         let shown = show(&build);
         println!("$ {shown}");
         let output = build.output().with_context(|| format!("run {shown}"))?;
-        ensure!(output.status.success(), "{shown}: ended with {}", output.status);
+        ensure!(
+            output.status.success(),
+            "{shown}: ended with {}",
+            output.status
+        );
 
         let (mut tracer, mut tests) = (None, Vec::new());
         for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -63,7 +73,10 @@ impl Programs {
         let Some(tracer) = tracer else {
             bail!("build the tracer: cargo made no program of that name");
         };
-        ensure!(tests.len() == files.len() + 1, "build {files:?}: cargo made {tests:?}");
+        ensure!(
+            tests.len() == files.len() + 1,
+            "build {files:?}: cargo made {tests:?}"
+        );
         Ok(Programs { tracer, tests })
     }
 }
