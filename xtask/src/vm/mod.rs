@@ -29,14 +29,14 @@ use packages::Packages;
 use programs::Programs;
 
 /// The first numbers of their versions.
-const SERIES: [&str; 4] = ["5.10", "6.1", "6.12", "7"];
+const SERIES: [&str; 3] = ["6.1", "6.12", "7"];
 
 /// Nothing that boots takes longer.
 const LIMIT: Duration = Duration::from_secs(900);
 
 #[derive(Args, Default)]
 pub struct Options {
-    /// A kernel, by the first numbers of its version: its newest release [default: 5.10, 6.1, 6.12, 7]
+    /// A kernel, by the first numbers of its version: its newest release [default: 6.1, 6.12, 7]
     #[arg(long = "kernel", value_name = "SERIES")]
     kernels: Vec<String>,
 

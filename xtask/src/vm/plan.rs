@@ -58,7 +58,6 @@ pub const STEPS: &[Step] = &[
         tests: &[
             "a_thread_without_quota_left_is_throttled",
             "a_timer_wakes_and_not_who_ran_then",
-            "threads_that_share_a_lock_are_told_from_processes",
             "waiting_behind_a_hog_is_not_being_throttled",
         ],
     },
@@ -78,15 +77,6 @@ pub const STEPS: &[Step] = &[
         tests: &[
             "a_crash_is_one_with_all_its_threads",
             "a_killed_child_is_a_crash_of_its_own",
-            "a_zombie_lasts_until_its_parent_takes_note",
-        ],
-    },
-    Step {
-        name: "memory",
-        file: "kernel_memory",
-        tests: &[
-            "a_process_has_what_it_touched_and_each_thread_its_stack",
-            "an_ended_process_has_what_it_had_at_its_exit",
         ],
     },
     Step {
@@ -95,12 +85,9 @@ pub const STEPS: &[Step] = &[
         tests: &["the_whole_system_is_replayed_to_the_last_number"],
     },
     Step {
-        name: "interrupts",
+        name: "wakers",
         file: "kernel_interrupts",
-        tests: &[
-            "time_in_interrupts_is_part_of_the_time_between_switches",
-            "a_thread_that_wakes_is_named_with_its_system_call",
-        ],
+        tests: &["a_thread_that_wakes_is_named_with_its_system_call"],
     },
     Step {
         name: "machine",
