@@ -102,8 +102,8 @@ fn a_cpu_that_goes_and_comes_back_is_accounted_for() {
     in_a_virtual_machine();
     let _all = AllCpus;
     let _load = load();
-    let live = trace();
     let counters = Counters::start();
+    let live = trace();
     wait(500);
     for _ in 0..2 {
         set_online(false);

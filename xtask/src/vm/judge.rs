@@ -16,6 +16,7 @@ pub struct Verdict {
     took: Duration,
     counts: Counts,
     repeated: usize,
+    booted_again: bool,
     pub problems: Vec<String>,
     pub column: Column,
 }
@@ -34,6 +35,7 @@ impl Verdict {
             took,
             counts: Counts::default(),
             repeated: 0,
+            booted_again: console.booted_again,
             problems: Vec::new(),
             column: Column::new(series, release),
         };
@@ -103,6 +105,9 @@ impl fmt::Display for Verdict {
         )?;
         if self.repeated > 0 {
             write!(f, ", {} run twice", self.repeated)?;
+        }
+        if self.booted_again {
+            write!(f, ", booted twice")?;
         }
         for problem in &self.problems {
             write!(f, "\n       - {problem}")?;

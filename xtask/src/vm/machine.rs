@@ -15,7 +15,8 @@ use crate::bench::process::{LOOK, check_interrupted};
 use crate::command::show;
 
 /// What a kernel says when there is nothing more to come.
-const LOST: [&str; 3] = [
+const LOST: [&str; 4] = [
+    "Oops:",
     "Kernel panic - not syncing",
     "BUG: soft lockup",
     "BUG: unable to handle",
