@@ -141,7 +141,7 @@ impl Session {
             .map_err(|error| refused_by_kernel("load the task iterator", &error))?;
         let refused = load_probes(&mut ebpf, &btf, |when| match when {
             When::Always => true,
-            When::Resched => options.resched,
+            When::Resched => options.resched && fields.has(feature::RESCHED),
             When::Forks => watches_calls(fields, options),
             When::SwitchCost => options.switch_cost,
         })?;
