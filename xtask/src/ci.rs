@@ -12,7 +12,15 @@ use crate::command::{self, ask, cargo, is_root, show};
 use crate::counts::{Counts, not_allowed, read_not_applicable};
 use crate::setup::has_clippy;
 use crate::toolchain::{Machine, target};
-use crate::{build, demo, dist, install, setup, tidy, vm, workspace};
+<<<<<<< HEAD
+use crate::{build, demo, dist, install, setup, tidy, workspace};
+=======
+<<<<<<< HEAD
+use crate::{build, demo, install, setup, tidy, workspace};
+=======
+use crate::{build, demo, dist, install, setup, tidy, workspace};
+>>>>>>> main
+>>>>>>> vm
 
 /// Where a test on the real kernel says what this machine cannot show.
 const NOT_APPLICABLE: &str = "TRACER_NA_FILE";
@@ -50,7 +58,6 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         steps.run("install", || install::run(&prefix).map(passed));
         steps.run("dist", || dist::run(true).map(passed));
         steps.run("demo", || demo_ends_well().map(passed));
-        steps.run("kernels", || vm::run(&vm::Options::default()).map(passed));
     }
 
     steps.print();
