@@ -70,23 +70,12 @@ enum Task {
     /// Fails when it grows after the first minute, when something is missing that is not told, or when an
     /// interval does not come.
     Soak(soak::Options),
-<<<<<<< HEAD
-=======
-<<<<<<< HEAD
-    /// Boot kernels of Debian in QEMU, without KVM, and run what must hold on each of them; a verdict for each
-    VmTest(vm::Options),
-=======
->>>>>>> vm
     /// Try hostile input on everything that reads what others wrote, one target after another
     ///
     /// Fails when something panics, hangs or takes too much memory; what did it is then in tracer/fuzz/artifacts.
     Fuzz(fuzz::Options),
-<<<<<<< HEAD
     /// Boot kernels of Debian in QEMU, without KVM, and run what must hold on each of them; a verdict for each
     VmTest(vm::Options),
-=======
->>>>>>> main
->>>>>>> vm
     /// Check the house rules that no compiler knows
     Tidy,
 }
@@ -101,16 +90,8 @@ fn main() -> ExitCode {
         Task::Test { all } => ci::run(all),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
-<<<<<<< HEAD
         Task::Fuzz(options) => fuzz::run(&options),
         Task::VmTest(options) => vm::run(&options),
-=======
-<<<<<<< HEAD
-        Task::VmTest(options) => vm::run(&options),
-=======
-        Task::Fuzz(options) => fuzz::run(&options),
->>>>>>> main
->>>>>>> vm
         Task::Tidy => tidy::run(),
     };
     end(done.map(|()| ExitCode::SUCCESS))
