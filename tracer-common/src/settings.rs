@@ -43,6 +43,8 @@ pub mod feature {
     pub const MEMORY: u64 = 1 << 16;
     /// The size of a thread's kernel stack is known (CONFIG_VMAP_STACK), and its stack pointer in user space.
     pub const STACKS: u64 = 1 << 17;
+    /// The counts of resident pages are in an array that the verifier does not look into (before 6.2).
+    pub const COPIED_COUNTS: u64 = 1 << 18;
 }
 
 /// Names of the other globals.

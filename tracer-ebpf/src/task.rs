@@ -2,7 +2,10 @@
 
 use aya_ebpf::{
     Global,
-    helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
+    helpers::{
+        bpf_probe_read_kernel,
+        generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
+    },
 };
 use tracer_common::{
     record::{pack_priority, thread_flags},
@@ -24,7 +27,7 @@ const TASK_DEAD: u32 = 0x80;
 /// `TASK_NEW`, include/linux/sched.h.
 const TASK_NEW: u32 = 0x800;
 /// `TASK_ON_RQ_MIGRATING`, kernel/sched/sched.h.
-const TASK_ON_RQ_MIGRATING: u32 = 2;
+const TASK_ON_RQ_MIGRATING: u8 = 2;
 
 /// A pointer that the verifier knows the type of. A load through a stale or null one yields 0.
 #[derive(Clone, Copy)]
@@ -46,6 +49,14 @@ impl Pointer {
     pub fn read_at<T: Copy>(self, offset: u64) -> T {
         // SAFETY: checked by the verifier against the type's BTF; faults read as 0.
         unsafe { self.0.add(offset as usize).cast::<T>().read_volatile() }
+    }
+
+    /// The same by a helper, which takes ten times as long: for what the verifier knows no type of.
+    #[inline(always)]
+    pub fn copy<T: Copy + Default>(self, offset: &Global<u64>) -> T {
+        let place = self.0.wrapping_add(offset.load() as usize).cast::<T>();
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel(place) }.unwrap_or_default()
     }
 
     #[inline(always)]
@@ -203,7 +214,8 @@ impl Task {
 
     #[inline(always)]
     pub fn on_cpu(self) -> bool {
-        self.0.read::<u32>(&TASK_ON_CPU) != 0
+        // The whole field in Linux 7.3, before that the low byte of an int that is 0 or 1.
+        self.0.read::<u8>(&TASK_ON_CPU) != 0
     }
 
     #[inline(always)]
@@ -288,7 +300,8 @@ impl Task {
     /// Is on no run queue just now, between two of them.
     #[inline(always)]
     pub fn is_migrating(self) -> bool {
-        self.0.read::<u32>(&TASK_ON_RQ) == TASK_ON_RQ_MIGRATING
+        // As `on_cpu`: never more than 2.
+        self.0.read::<u8>(&TASK_ON_RQ) == TASK_ON_RQ_MIGRATING
     }
 
     /// The id of its cgroup directory: the unified hierarchy's, or the version 1 cpu controller's.
@@ -395,7 +408,14 @@ impl AddressSpace {
     /// or lost only once that is some dozens of pages (`percpu_counter_batch`).
     #[inline(always)]
     pub fn resident(self) -> u64 {
-        let read = |offset| self.0.read::<i64>(offset).max(0) as u64;
+        let read = |offset| {
+            let count: i64 = if has(feature::COPIED_COUNTS) {
+                self.0.copy(offset)
+            } else {
+                self.0.read(offset)
+            };
+            count.max(0) as u64
+        };
         read(&MM_FILE_PAGES)
             .wrapping_add(read(&MM_ANON_PAGES))
             .wrapping_add(read(&MM_SHMEM_PAGES))

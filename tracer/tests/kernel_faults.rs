@@ -144,7 +144,7 @@ fn a_target_that_becomes_others_is_followed() {
     target.ends();
     assert_eq!(report["window"]["end_reason"], "target_exit");
     let of = |pid: &str| {
-        let is = |process: &&Value| process["pid"].to_string() == pid;
+        let is = |process: &&Value| process["pid"].as_u64() == pid.parse().ok();
         list(&report, "processes").iter().find(is).expect("a row")
     };
     let main = of(&pid);
@@ -171,7 +171,7 @@ fn a_target_that_becomes_others_is_followed() {
     );
     let execs: Vec<&Value> = list(&report, "execs")
         .iter()
-        .filter(|exec| exec["pid"].to_string() == pid)
+        .filter(|exec| exec["pid"].as_u64() == pid.parse().ok())
         .collect();
     let after: Vec<&Value> = execs.iter().map(|exec| &exec["comm_after"]).collect();
     assert_eq!(after, ["sh", "sleep"]);

@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::btf::types_without;
 use support::check::{check_report, list};
 use support::machine::{allowed_cpus, background, cpus};
 use support::{Running, binary, checked_report, na, threads};
@@ -387,27 +388,11 @@ fn who_is_not_watched_costs_no_look_at_the_clock() {
     assert!(decided.noted < 5, "{decided:?}");
 }
 
-/// The kernel's types, without these.
-fn types_without(names: &[&str]) -> tempfile::NamedTempFile {
-    let mut types = std::fs::read("/sys/kernel/btf/vmlinux").expect("this kernel has BTF");
-    for name in names {
-        let name = format!("\0btf_trace_{name}\0");
-        let at = types
-            .windows(name.len())
-            .position(|bytes| bytes == name.as_bytes());
-        // What it is called now, nobody looks for.
-        if let Some(at) = at {
-            types[at + 1] = b'x';
-        }
-    }
-    let mut file = tempfile::NamedTempFile::new().expect("a file");
-    file.write_all(&types).expect("write the types");
-    file
-}
-
 #[test]
 fn a_kernel_that_tells_none_of_it_traces_all_else() {
-    let types = types_without(&["softirq_entry", "sched_set_need_resched_tp"]);
+    let mut types = tempfile::NamedTempFile::new().expect("a file");
+    let without = types_without(&["softirq_entry", "sched_set_need_resched_tp"]);
+    types.write_all(&without).expect("write the types");
     let with_types = |args: &[&str]| {
         let mut command = binary();
         Running::start(command.args(args).env("TRACER_BTF", types.path())).finish()

@@ -12,7 +12,7 @@ use crate::command::{self, ask, cargo, is_root, show};
 use crate::counts::{Counts, not_allowed, read_not_applicable};
 use crate::setup::has_clippy;
 use crate::toolchain::{Machine, target};
-use crate::{build, demo, dist, install, setup, tidy, workspace};
+use crate::{build, demo, install, setup, tidy, workspace};
 
 /// Where a test on the real kernel says what this machine cannot show.
 const NOT_APPLICABLE: &str = "TRACER_NA_FILE";
@@ -48,7 +48,6 @@ pub fn run(all: bool) -> anyhow::Result<()> {
     if all {
         let prefix = build::target_dir().join("installed");
         steps.run("install", || install::run(&prefix).map(passed));
-        steps.run("dist", || dist::run(true).map(passed));
         steps.run("demo", || demo_ends_well().map(passed));
     }
 

@@ -36,6 +36,13 @@ impl Counts {
         }
     }
 
+    pub fn add(&mut self, other: Counts) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        self.not_applicable += other.not_applicable;
+    }
+
     pub fn not_applicable(&mut self, tests: usize) {
         self.passed = self.passed.saturating_sub(tests);
         self.not_applicable += tests;

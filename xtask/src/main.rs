@@ -21,6 +21,7 @@ mod soak;
 mod tidy;
 #[path = "../../tracer/build/toolchain.rs"]
 mod toolchain;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,6 +74,8 @@ enum Task {
     ///
     /// Fails when something panics, hangs or takes too much memory; what did it is then in tracer/fuzz/artifacts.
     Fuzz(fuzz::Options),
+    /// Boot kernels of Debian in QEMU, without KVM, and run what must hold on each of them; a verdict for each
+    VmTest(vm::Options),
     /// Check the house rules that no compiler knows
     Tidy,
 }
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::VmTest(options) => vm::run(&options),
         Task::Tidy => tidy::run(),
     };
     end(done.map(|()| ExitCode::SUCCESS))

@@ -73,6 +73,9 @@ const BENCH_PROGRAMS: [(&str, &[&str]); 6] = [
     ("offcputime", &["libbpf-tools"]),
 ];
 
+/// What boots other kernels.
+const VM_PROGRAMS: [(&str, &[&str]); 1] = [("qemu-system-x86_64", &["qemu-system-x86"])];
+
 pub fn run(for_tests: bool) -> anyhow::Result<()> {
     let apt = Apt::here();
     kernel_build(apt.as_ref())?;
@@ -87,6 +90,10 @@ pub fn run(for_tests: bool) -> anyhow::Result<()> {
 
 pub fn bench_programs() -> anyhow::Result<()> {
     programs(Apt::here().as_ref(), &BENCH_PROGRAMS)
+}
+
+pub fn vm_programs() -> anyhow::Result<()> {
+    programs(Apt::here().as_ref(), &VM_PROGRAMS)
 }
 
 fn kernel_build(apt: Option<&Apt>) -> anyhow::Result<()> {

@@ -197,6 +197,9 @@ async fn observe(
             output::bytes(buffer),
             session.facts().cpus.len()
         ));
+        for refused in session.refused() {
+            tell(&format!("done without: {refused}"));
+        }
     }
 
     let recorder = Recorder::asked(options, clocks, &host, &settings, &target.cgroups, errands)?;

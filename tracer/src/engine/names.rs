@@ -13,9 +13,11 @@ const MANY: usize = 1024;
 #[derive(Debug)]
 struct Entry {
     who: Who,
-    /// Of one that has no slot: as of when it was first told of. That may be ahead of its birth.
-    told: Option<Timestamp>,
+    /// When it was first told of: that may be ahead of its birth. 0, before any birth: it has had a slot.
+    told: Timestamp,
 }
+
+const PLACED: Timestamp = Timestamp(0);
 
 #[derive(Debug)]
 pub struct Names {
@@ -58,7 +60,7 @@ impl Names {
                 tid,
                 ..Who::default()
             };
-            self.add(who, Some(at))
+            self.add(who, at)
         })
     }
 
@@ -66,18 +68,18 @@ impl Names {
     /// have been told already.
     pub fn place(&mut self, who: Who, start: Option<Timestamp>) -> WhoId {
         let of_it = |entry: &Entry| {
-            entry.who.may_be(&who) && start.is_some_and(|start| entry.told >= Some(start))
+            entry.who.may_be(&who) && start.is_some_and(|start| entry.told >= start)
         };
         match self.of_tid(who.tid) {
             Some(id) if self.entry(id).is_some_and(of_it) => {
-                self.entries[id.0 as usize] = Some(Entry { who, told: None });
+                self.entries[id.0 as usize] = Some(Entry { who, told: PLACED });
                 id
             }
-            _ => self.add(who, None),
+            _ => self.add(who, PLACED),
         }
     }
 
-    fn add(&mut self, who: Who, told: Option<Timestamp>) -> WhoId {
+    fn add(&mut self, who: Who, told: Timestamp) -> WhoId {
         let entry = Some(Entry { who, told });
         let id = match self.free.pop() {
             Some(id) => {
@@ -100,7 +102,7 @@ impl Names {
                 self.update(id, who);
                 id
             }
-            _ => self.add(who, Some(at)),
+            _ => self.add(who, at),
         }
     }
 
@@ -111,7 +113,7 @@ impl Names {
             Some((id, known)) if known.is_nameless() => self.update(id, who),
             Some((_, known)) if known.pid == who.pid => {}
             _ => {
-                self.add(who, Some(at));
+                self.add(who, at);
             }
         }
     }

@@ -153,6 +153,16 @@ fn switch_arguments(btf: &Btf, fields: &mut Fields) {
     }
 }
 
+const RESCHED: &str = "sched_set_need_resched_tp";
+
+/// A program at this tracepoint ends an RCU reader; where those can be preempted, that may ask for a switch, which is
+/// this tracepoint again, without an end: the kernel's stack overflows. Linux commit 53bc5c556b82 repairs it, and
+/// nothing tells from here whether a kernel has that.
+pub fn resched_recurses(btf: &Btf) -> bool {
+    // Only with CONFIG_PREEMPT_RCU.
+    btf.field("task_struct", "rcu_read_lock_nesting").is_some()
+}
+
 fn optional_features(btf: &Btf, fields: &mut Fields) {
     let x86_64 = cfg!(target_arch = "x86_64");
     let pt_regs = btf
@@ -167,7 +177,8 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
         (
             feature::RESCHED,
             fields.offset("TASK_THREAD_FLAGS").is_some()
-                && btf.tracepoint("sched_set_need_resched_tp").is_some(),
+                && btf.tracepoint(RESCHED).is_some()
+                && !resched_recurses(btf),
         ),
         (
             feature::THROTTLED,
@@ -183,6 +194,11 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
                 "MM_PAGE_TABLES",
                 "MM_MAPPINGS",
             ]),
+        ),
+        (
+            feature::COPIED_COUNTS,
+            // As newer kernels have it, each element is a structure with a name.
+            btf.field("mm_struct", "rss_stat.count[0]").is_some(),
         ),
         (
             feature::STACKS,
@@ -272,5 +288,6 @@ mod tests {
         let fields = resolve(&btf);
         assert_eq!(fields.missing_required, Vec::<String>::new());
         assert!(fields.iowait_mask.is_power_of_two());
+        assert!(!(fields.has(feature::RESCHED) && resched_recurses(&btf)));
     }
 }

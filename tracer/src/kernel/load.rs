@@ -155,21 +155,25 @@ pub(super) fn rings(
     Ok(rings)
 }
 
-/// All before the first is attached, so that attaching takes no longer than it must.
+/// All before the first is attached, so that attaching takes no longer than it must. Which of those that tracing
+/// can do without were refused, and why.
 pub(super) fn load_probes(
     ebpf: &mut aya::Ebpf,
     btf: &aya::Btf,
     wanted: impl Fn(When) -> bool,
-) -> Result<(), Refusal> {
+) -> Result<Vec<String>, Refusal> {
+    let mut refused = Vec::new();
     for probe in PROBES.iter().filter(|probe| wanted(probe.when)) {
         let program: &mut BtfTracePoint = program(ebpf, probe.name)?;
-        match program.load(probe.name, btf) {
-            Ok(()) => {}
-            Err(_) if probe.optional => {}
-            Err(error) => return Err(refused_by_kernel(&format!("load {}", probe.name), &error)),
+        if let Err(error) = program.load(probe.name, btf) {
+            let refusal = refused_by_kernel(&format!("load {}", probe.name), &error);
+            if !probe.optional {
+                return Err(refusal);
+            }
+            refused.extend(refusal.seen());
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Scrambles thread keys: they are kernel addresses, and recordings travel.

@@ -129,6 +129,14 @@ impl fmt::Display for Refusal {
 
 impl Error for Refusal {}
 
+impl Refusal {
+    /// What was refused and why, without a remedy: for what tracing does without.
+    pub(super) fn seen(self) -> impl Iterator<Item = String> {
+        let obstacles = self.obstacles.into_iter();
+        obstacles.map(|obstacle| format!("{}: {}", obstacle.name, obstacle.seen))
+    }
+}
+
 /// The kernel said no although the preflight passed: `what` is the step, such as `load sched_switch`.
 pub fn refused_by_kernel(what: &str, error: &(dyn Error + 'static)) -> Refusal {
     let (mut chain, mut cause, mut errno) = (String::new(), Some(error), None);

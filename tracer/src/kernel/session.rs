@@ -81,9 +81,11 @@ pub struct Session {
     received: u64,
     /// What was counted while nobody was traced.
     pub(super) before: Counted,
-    buffer: u64,
+    /// Of each ring.
+    ring_bytes: u64,
     logger: Option<EbpfLogger<Diagnostics>>,
     facts: Facts,
+    refused: Vec<String>,
     prices: Result<Prices, String>,
     slower_calls: Option<f64>,
     /// Where switches are measured in place.
@@ -136,9 +138,9 @@ impl Session {
         program
             .load(iterator, &btf)
             .map_err(|error| refused_by_kernel("load the task iterator", &error))?;
-        load_probes(&mut ebpf, &btf, |when| match when {
+        let refused = load_probes(&mut ebpf, &btf, |when| match when {
             When::Always => true,
-            When::Resched => options.resched,
+            When::Resched => options.resched && fields.has(feature::RESCHED),
             When::Forks => watches_calls(fields, options),
             When::SwitchCost => options.switch_cost,
         })?;
@@ -178,7 +180,7 @@ impl Session {
             waiting,
             received: 0,
             before: Counted::default(),
-            buffer: options.buffer,
+            ring_bytes: layout.ring_bytes,
             prices: Err("not asked for".to_owned()),
             slower_calls: None,
             switch_costs,
@@ -187,6 +189,7 @@ impl Session {
             statistics,
             logger,
             facts,
+            refused,
         };
         if session.switch_costs.is_some() {
             session.empty_pair = session.measure_nothing(&btf)?;
@@ -209,6 +212,11 @@ impl Session {
     /// By how many nanoseconds each system call of the machine is slower; `None`: they are not watched.
     pub fn slower_calls(&self) -> Option<f64> {
         self.slower_calls
+    }
+
+    /// Probes that tracing does without, as the kernel refused them.
+    pub fn refused(&self) -> &[String] {
+        &self.refused
     }
 
     pub fn facts(&self) -> &Facts {
@@ -319,9 +327,9 @@ impl Session {
         self.received
     }
 
-    /// How many records of `size` fit into a ring, with room to spare.
+    /// How many records of `size` fit into a ring, with room to spare: what found no room would be told as a loss.
     pub(super) fn room_for(&self, size: usize) -> u64 {
-        self.buffer / 2 / (size as u64 + 8)
+        self.ring_bytes / 2 / (size as u64 + 8)
     }
 
     pub(super) fn throw_away(&mut self) {

@@ -8,6 +8,7 @@
 )]
 
 pub mod births;
+pub mod btf;
 pub mod budget;
 pub mod check;
 pub mod machine;

@@ -7,6 +7,7 @@ use super::kernel::tracepoint;
 use super::{Requirement, State};
 use crate::kernel::btf::Btf;
 use crate::kernel::cgroup::Hierarchy;
+use crate::kernel::fields::resched_recurses;
 
 /// Name, bit, what is lost without it, remedy.
 const FEATURES: &[(&str, u64, &str, &str)] = &[
@@ -67,11 +68,6 @@ const TRACEPOINTS: &[(&str, &str, &str)] = &[
         "Linux 6.16 or newer",
     ),
     (
-        "sched_set_need_resched_tp",
-        "resched_delay: how long a thread still ran after the kernel decided that it is to go",
-        "Linux 6.16 or newer",
-    ),
-    (
         "sys_enter",
         "--forks: what fork, clone and exec cost whoever calls them",
         "boot a kernel built with CONFIG_HAVE_SYSCALL_TRACEPOINTS=y",
@@ -120,6 +116,7 @@ pub fn requirements(facts: &Facts, btf: Option<&Btf>) -> Vec<Requirement> {
             ..tracepoint(btf, name, false, lost)
         });
     }
+    list.push(resched(btf));
     list.extend([
         pmu(facts),
         tracefs(facts),
@@ -138,6 +135,24 @@ fn optional(name: &str, state: State, seen: &str, lost: &'static str, remedy: &s
         remedy: remedy.to_owned(),
         required: false,
     }
+}
+
+/// There, and yet not for use where it would be dangerous.
+fn resched(btf: Option<&Btf>) -> Requirement {
+    let mut found = tracepoint(
+        btf,
+        "sched_set_need_resched_tp",
+        false,
+        "resched_delay: how long a thread still ran after the kernel decided that it is to go",
+    );
+    found.remedy = "Linux 6.16 or newer, built without CONFIG_PREEMPT_RCU".to_owned();
+    if found.state == State::Found && btf.is_some_and(resched_recurses) {
+        found.state = State::Missing;
+        found.seen =
+            "not used: with CONFIG_PREEMPT_RCU a program there may overflow the kernel's stack"
+                .to_owned();
+    }
+    found
 }
 
 fn interrupts(facts: &Facts) -> Requirement {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::verify::{Finding, Lab, Measurement, Samples, Unit, lab::Pattern};
+use crate::verify::{Effort, Finding, Lab, Measurement, Samples, Unit, lab::Pattern};
 
 /// Milliseconds of all untraced runs of one, and of the traced one.
 const LASTS: u64 = 300;
@@ -18,6 +18,8 @@ pub struct Party {
     pub pattern: &'static str,
     /// How many compute.
     pub parties: usize,
+    /// Where there are only seconds, the tracer looks at few of them.
+    pub telling: bool,
 }
 
 impl Party {
@@ -25,6 +27,13 @@ impl Party {
         Pattern::named(self.pattern)
             .with("--parties", self.parties)
             .with("--duration", format!("{}ms", milliseconds.max(SHORTEST)))
+    }
+
+    /// Why the tracer does not look at it; `None`: it does.
+    pub fn untraced(&self, lab: &Lab) -> Option<String> {
+        let refused = lab.may_trace().err().map(|why| why.to_string());
+        let hurried = lab.effort == Effort::Quick && !self.telling;
+        refused.or_else(|| hurried.then(|| "a quick run leaves it out".to_owned()))
     }
 
     pub fn traced(&self, lab: &Lab) -> anyhow::Result<Value> {

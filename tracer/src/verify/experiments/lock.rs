@@ -41,6 +41,7 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
         name: name.to_owned(),
         pattern,
         parties: if name == "lock.one" { 1 } else { cpus },
+        telling: ["lock.mutex", "lock.global"].contains(&name),
     });
     let rates = throughputs(lab, &parties, &mut finding)?;
     for party in &parties[1..] {
@@ -66,9 +67,9 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
 /// What the tracer sees of the time in which they got nothing done.
 fn waits(lab: &Lab, party: &Party, finding: &mut Finding) -> anyhow::Result<()> {
     let names = ["slept_in_futex", "waited"].map(|part| format!("{}.{part}", party.name));
-    if let Err(why) = lab.may_trace() {
+    if let Some(why) = party.untraced(lab) {
         for name in names {
-            let measurement = Measurement::unavailable(name, Unit::Share, why.to_string());
+            let measurement = Measurement::unavailable(name, Unit::Share, why.clone());
             finding.measurements.push(measurement);
         }
         return Ok(());

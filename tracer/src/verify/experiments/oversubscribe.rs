@@ -34,6 +34,7 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
         name: format!("oversubscribe.{kind}.{label}"),
         pattern,
         parties: of(lab.cpus.len()),
+        telling: label == "8N",
     };
     let threads = LEVELS.map(|level| party("threads", "compute-threads", level));
     let processes = LEVELS.map(|level| party("processes", "compute-processes", level));
@@ -65,7 +66,7 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
 fn seen(lab: &Lab, party: &Party, finding: &mut Finding) -> anyhow::Result<()> {
     let mut push = |measurement| finding.measurements.push(measurement);
     let named_so = |part: &str| format!("{}.{part}", party.name);
-    if let Err(why) = lab.may_trace() {
+    if let Some(why) = party.untraced(lab) {
         let parts = [
             ("switches", Unit::PerSecond),
             ("involuntary", Unit::Share),
@@ -73,11 +74,7 @@ fn seen(lab: &Lab, party: &Party, finding: &mut Finding) -> anyhow::Result<()> {
             ("wait_p99", Unit::Nanoseconds),
         ];
         for (part, unit) in parts {
-            push(Measurement::unavailable(
-                named_so(part),
-                unit,
-                why.to_string(),
-            ));
+            push(Measurement::unavailable(named_so(part), unit, why.clone()));
         }
         return Ok(());
     }

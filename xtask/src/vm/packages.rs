@@ -1,0 +1,204 @@
+//! Kernels and tools from Debian's packages, into the target directory: nothing is installed, and the
+//! machine's own package index stays as it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::command::{ask, run};
+
+/// Where kernels of many versions are, oldest first.
+const SUITES: [&str; 5] = ["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];
+
+/// A private index of all these suites, at the mirror that this machine uses.
+pub struct Packages {
+    place: PathBuf,
+    names: Vec<String>,
+}
+
+/// A kernel to boot.
+pub struct Kernel {
+    /// As `uname -r` says it.
+    pub release: String,
+    pub image: PathBuf,
+}
+
+impl Packages {
+    /// Reads the index anew.
+    pub fn at(place: PathBuf) -> anyhow::Result<Packages> {
+        let mut packages = Packages {
+            place,
+            names: Vec::new(),
+        };
+        for directory in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(packages.place.join(directory)).context("make a package index")?;
+        }
+        let mirror = mirror()?;
+        let line = |suite| format!("deb {mirror} {suite} main\n");
+        fs::write(
+            packages.place.join("sources.list"),
+            SUITES.map(line).concat(),
+        )
+        .context("write the package sources")?;
+        run(packages.apt("apt-get").args(["update", "--quiet"]))?;
+        let mut names = packages.apt("apt-cache");
+        let answer = names
+            .args(["pkgnames", "linux-"])
+            .output()
+            .context("ask for the names of kernels")?;
+        let answer = String::from_utf8_lossy(&answer.stdout);
+        packages.names = answer.lines().map(str::to_owned).collect();
+        Ok(packages)
+    }
+
+    /// The newest kernel of a series: of 6.1, or of anything that begins with 7.
+    pub fn kernel(&self, series: &str) -> anyhow::Result<Kernel> {
+        let newest = newest(&self.names, series);
+        let release =
+            newest.with_context(|| format!("find a kernel {series} in {}", SUITES.join(", ")))?;
+        let image = self.place.join(format!("vmlinuz-{release}"));
+        if !image.exists() {
+            // From 7.1 on the image has a package of its own, without the modules.
+            let alone = format!("linux-binary-{release}");
+            let package = if self.names.contains(&alone) {
+                alone
+            } else {
+                format!("linux-image-{release}")
+            };
+            let is_image = |path: &Path| starts_with(path, "vmlinuz");
+            self.take(&package, &is_image, &image)?;
+        }
+        Ok(Kernel { release, image })
+    }
+
+    /// A static shell with the small programs that the tests use.
+    pub fn busybox(&self) -> anyhow::Result<PathBuf> {
+        let file = self.place.join("busybox");
+        if !file.exists() {
+            let is_program = |path: &Path| path.ends_with("bin/busybox");
+            self.take("busybox-static", &is_program, &file)?;
+        }
+        Ok(file)
+    }
+
+    /// Fetches a package and keeps the one file of it that is meant.
+    fn take(
+        &self,
+        package: &str,
+        is_meant: &dyn Fn(&Path) -> bool,
+        to: &Path,
+    ) -> anyhow::Result<()> {
+        let scratch = tempfile::tempdir_in(&self.place).context("make a directory to unpack in")?;
+        let mut download = self.apt("apt-get");
+        run(download
+            .current_dir(scratch.path())
+            .args(["download", "--quiet", package]))?;
+        let archive = find(scratch.path(), &|path| {
+            path.extension() == Some("deb".as_ref())
+        });
+        let archive = archive.with_context(|| format!("download {package}"))?;
+        let unpacked = scratch.path().join("unpacked");
+        run(Command::new("dpkg-deb")
+            .arg("-x")
+            .arg(archive)
+            .arg(&unpacked))?;
+        let wanted = find(&unpacked, is_meant);
+        let wanted = wanted.with_context(|| format!("find what is wanted of {package}"))?;
+        fs::rename(wanted, to).with_context(|| format!("keep {}", to.display()))
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut apt = Command::new(program);
+        let option = |name: &str, value: &str| format!("{name}={value}");
+        let below = |name: &str, file: &str| option(name, &self.place.join(file).to_string_lossy());
+        for option in [
+            below("Dir::Etc::sourcelist", "sources.list"),
+            option("Dir::Etc::sourceparts", "/dev/null"),
+            below("Dir::State::lists", "lists"),
+            below("Dir::Cache", "cache"),
+            // Who unpacks is who asks.
+            option("APT::Sandbox::User", "root"),
+            option("Acquire::Languages", "none"),
+            option(
+                "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
+                "false",
+            ),
+        ] {
+            apt.args(["-o", &option]);
+        }
+        apt
+    }
+}
+
+/// Where this machine gets its packages from.
+fn mirror() -> anyhow::Result<String> {
+    let sources = ask("apt-get", &["indextargets", "--format", "$(REPO_URI)"]);
+    let sources = sources.context("ask apt for its sources")?;
+    let debian = sources.lines().find(|uri| uri.ends_with("/debian/"));
+    let Some(debian) = debian else {
+        bail!("find a Debian mirror among this machine's package sources: there is none");
+    };
+    ensure!(ask("dpkg-deb", &["--version"]).is_some(), "run dpkg-deb");
+    Ok(debian.to_owned())
+}
+
+/// Of kernels for virtual machines, as `uname -r` says it.
+fn newest(names: &[String], series: &str) -> Option<String> {
+    let releases = names.iter().filter_map(|name| {
+        let release = name.strip_prefix("linux-image-")?;
+        let rest = release.strip_prefix(series)?;
+        (rest.starts_with('.') && release.ends_with("-cloud-amd64")).then_some(release)
+    });
+    releases
+        .max_by_key(|release| numbers(release))
+        .map(str::to_owned)
+}
+
+/// Of a version, to compare it by.
+pub fn numbers(release: &str) -> Vec<u64> {
+    let digits = release.split(|c: char| !c.is_ascii_digit());
+    digits.filter_map(|number| number.parse().ok()).collect()
+}
+
+fn starts_with(path: &Path, name: &str) -> bool {
+    let file = path.file_name().unwrap_or_default();
+    file.to_string_lossy().starts_with(name)
+}
+
+/// The first file below a directory that is meant.
+fn find(directory: &Path, is_meant: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?.flatten();
+    entries.into_iter().find_map(|entry| {
+        let (path, kind) = (entry.path(), entry.file_type().ok()?);
+        if kind.is_dir() {
+            return find(&path, is_meant);
+        }
+        (kind.is_file() && is_meant(&path)).then_some(path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::newest;
+
+    #[test]
+    fn the_newest_of_a_series_is_the_one_with_the_largest_numbers() {
+        let names = [
+            "linux-image-6.1.0-9-cloud-amd64",
+            "linux-image-6.1.0-50-cloud-amd64",
+            "linux-image-6.1.0-51-amd64",
+            "linux-image-6.1.0-52-cloud-amd64-dbg",
+            "linux-image-6.12.117+deb13-cloud-amd64",
+            "linux-image-7.3.4+deb13-cloud-amd64",
+            "linux-image-7.2.13+deb14-cloud-amd64",
+            "linux-image-cloud-amd64",
+        ];
+        let names = names.map(str::to_owned);
+        let newest = |series| newest(&names, series);
+        assert_eq!(newest("6.1").as_deref(), Some("6.1.0-50-cloud-amd64"));
+        assert_eq!(newest("7").as_deref(), Some("7.3.4+deb13-cloud-amd64"));
+        assert_eq!(newest("5.10"), None);
+    }
+}
