@@ -42,7 +42,6 @@ pub fn run(all: bool) -> anyhow::Result<()> {
     });
     steps.run("kernel lints", kernel_lints);
     steps.run("house rules", || tidy::run().map(passed));
-    steps.run("dependencies", dependencies);
     steps.run("core tests", || core_tests(&mut counts).map(passed));
     steps.run("kernel tests", || kernel_tests(&mut counts).map(passed));
     if all {
@@ -136,22 +135,6 @@ fn kernel_tests(counts: &mut Counts) -> anyhow::Result<()> {
         );
     }
     tested
-}
-
-/// Licences and sources; advisories where their database can be had.
-fn dependencies() -> anyhow::Result<Outcome> {
-    let deny = |what: &[&str]| {
-        let mut deny = cargo();
-        deny.args(["deny", "--config", ".cargo/deny.toml"]);
-        deny.args(what);
-        command::run(&mut deny)
-    };
-    deny(&["check", "licenses", "bans", "sources"])?;
-    if deny(&["fetch", "db"]).is_err() {
-        let why = "licences and sources are fine; the database of advisories cannot be had here";
-        return Ok(Outcome::NotApplicable(why.to_owned()));
-    }
-    deny(&["check", "advisories"]).map(passed)
 }
 
 fn demo_ends_well() -> anyhow::Result<()> {

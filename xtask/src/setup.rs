@@ -81,7 +81,6 @@ pub fn run(for_tests: bool) -> anyhow::Result<()> {
     kernel_build(apt.as_ref())?;
     if for_tests {
         checkers(apt.as_ref())?;
-        subcommand("deny")?;
         programs(apt.as_ref(), &TEST_PROGRAMS)?;
         readers(apt.as_ref())?;
     }
