@@ -5,6 +5,7 @@
 //! (tid, start time) it costs one register. A key is free for another thread once its owner's last
 //! switch-out has passed; the births that reuse it are records of the same stream.
 
+mod bytes;
 mod lives;
 
 pub use lives::{Called, Cow, Exec, Exit, Fork, Stack, Teardown, call, memory_flags};

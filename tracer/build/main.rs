@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use anyhow::{Context as _, ensure};
+use object::build::elf::SectionData;
 
 use toolchain::{Machine, Missing};
 
@@ -88,7 +89,34 @@ fn build(object: &Path) -> anyhow::Result<()> {
     );
 
     let built = target_dir.join(target).join("release/tracer-ebpf");
-    copy(&built, object)
+    let content = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    let small = without_debug(&content).context("take what is for debuggers out of the object")?;
+    fs::write(object, small).with_context(|| format!("write {}", object.display()))
+}
+
+/// The linker made the object's BTF of it, and nobody reads it again: it would be most of what is embedded.
+fn without_debug(object: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut builder = object::build::elf::Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete = [&b".debug_"[..], b".rel.debug_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+    }
+    builder.delete_orphans();
+    // The linker has the names of sections and symbols in one table, which no two can have that are written anew.
+    for section in &mut builder.sections {
+        if let SectionData::SectionString = section.data {
+            section.data = SectionData::String;
+        }
+    }
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut small = Vec::new();
+    builder.write(&mut small)?;
+    Ok(small)
 }
 
 /// One for all profiles and for clippy, as these programs are the same for all: beside `debug` and

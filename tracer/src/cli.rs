@@ -405,6 +405,10 @@ pub struct WorkloadArguments {
     /// Tell who takes part, and wait for a line on standard input before it begins
     #[arg(long, requires = "tied")]
     pub staged: bool,
+
+    /// End when this process does, which started it
+    #[arg(long, value_name = "PID")]
+    pub child_of: Option<u32>,
 }
 
 #[cfg(test)]

@@ -5,105 +5,88 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
     io::{self, PipeReader, PipeWriter, Read as _, Write as _},
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::process::{CommandExt as _, ExitStatusExt as _},
-    },
-    process::{Child, Command, ExitStatus},
-    thread::JoinHandle,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    process::Command,
 };
 
 use anyhow::Context as _;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 use tokio::io::unix::AsyncFd;
 
 use crate::cmd::Failure;
 
 /// Forked, waiting before exec.
 pub struct Waiting {
-    pid: u32,
+    pid: Pid,
     name: String,
     gate: PipeWriter,
-    /// `Command::spawn` returns only after exec, so it has a thread of its own.
-    spawning: JoinHandle<io::Result<Child>>,
-    /// Ends when `spawn` has returned.
-    spawned: PipeReader,
+    /// Ends at exec, or tells why there is none.
+    failure: PipeReader,
 }
 
 /// Released: about to run the user's program, running it, or done with it.
 pub struct Running {
     name: String,
+    pid: Pid,
     /// On a busy machine exec takes its time, and meanwhile the rings must be drained.
-    spawning: Option<JoinHandle<io::Result<Child>>>,
-    spawned: AsyncFd<OwnedFd>,
-    child: Option<Child>,
+    failure: Option<AsyncFd<PipeReader>>,
     pidfd: AsyncFd<OwnedFd>,
 }
 
 impl Waiting {
-    /// Forks. The child is a copy of this process until [`Waiting::release`].
+    /// Forks; only for a process of one thread. The child is a copy of it until [`Waiting::release`], and has what
+    /// privileges it has now.
     pub fn fork(command: &[OsString]) -> anyhow::Result<Waiting> {
         let (program, arguments) = command
             .split_first()
             .ok_or_else(|| Failure::Usage("no command given".to_owned()))?;
-        let (mut told, telling) = io::pipe()?;
         let (waiting, gate) = io::pipe()?;
-        let (spawned, spawns) = io::pipe()?;
-        let mut command = Command::new(program);
-        command.args(arguments);
-        // SAFETY: the closure runs between fork and exec and only reads, writes and closes
-        // descriptors: all async-signal-safe, no allocation.
-        unsafe {
-            let gate = gate.as_raw_fd();
-            command.pre_exec(move || wait_for_release(&telling, &waiting, gate));
+        let (failure, failing) = io::pipe()?;
+        // SAFETY: there is one thread, so the child is as whole as we are; it does not return from here.
+        match unsafe { libc::fork() } {
+            -1 => {
+                let error = anyhow::Error::new(io::Error::last_os_error());
+                Err(error.context(format!("fork for {}", shown(program))))
+            }
+            0 => {
+                drop((gate, failure));
+                wait_for_release(waiting);
+                // Returns only when it fails.
+                let error = Command::new(program).args(arguments).exec();
+                let errno = error.raw_os_error().unwrap_or(0);
+                let _ = (&failing).write_all(&errno.to_ne_bytes());
+                end_child()
+            }
+            pid => {
+                let pid = Pid::from_raw(pid);
+                Ok(Waiting {
+                    pid: pid.ok_or_else(|| io::Error::other("a child without a number"))?,
+                    name: shown(program),
+                    gate,
+                    failure,
+                })
+            }
         }
-        let spawning = std::thread::Builder::new()
-            .name("tracer-spawn".to_owned())
-            .spawn(move || {
-                let spawned = command.spawn();
-                drop(spawns);
-                spawned
-            })?;
-        let mut pid = [0; 4];
-        if told.read_exact(&mut pid).is_err() {
-            // The fork itself failed: `spawn` knows why.
-            let error = match spawning.join() {
-                Ok(Err(error)) => error,
-                _ => io::Error::other("the child ended before it started"),
-            };
-            return Err(anyhow::Error::new(error).context(format!("fork for {}", shown(program))));
-        }
-        Ok(Waiting {
-            pid: u32::from_ne_bytes(pid),
-            name: shown(program),
-            gate,
-            spawning,
-            spawned,
-        })
     }
 
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
     /// Lets the child execute the command. Inside a tokio runtime only.
     pub fn release(mut self) -> anyhow::Result<Running> {
-        // Before it may end: the number is certainly still its own.
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("a child without a number"))?;
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        // Nobody has waited for it: the number is certainly still its own.
+        let pidfd = pidfd_open(self.pid, PidfdFlags::NONBLOCK)?;
         // SAFETY: owns its descriptor, which stays open as long as it is registered.
         let pidfd = unsafe { AsyncFd::register(pidfd) }?;
         // SAFETY: as above.
-        let spawned = unsafe { AsyncFd::register(OwnedFd::from(self.spawned)) }?;
+        let failure = unsafe { AsyncFd::register(self.failure) }?;
         self.gate.write_all(&[1])?;
         Ok(Running {
             name: self.name,
-            spawning: Some(self.spawning),
-            spawned,
-            child: None,
+            pid: self.pid,
+            failure: Some(failure),
             pidfd,
         })
     }
@@ -113,55 +96,65 @@ impl Running {
     /// Until the command has ended, or an error if it could not be started; its status stays to be
     /// asked for. May be dropped and called again.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
-        if self.spawning.is_some() {
-            self.spawned.readable().await?.retain_ready();
+        if let Some(failure) = &self.failure {
+            failure.readable().await?.retain_ready();
             self.started()?;
         }
         self.pidfd.readable().await?.retain_ready();
         Ok(())
     }
 
-    /// Passes a signal on; that the command has ended meanwhile is no error.
-    pub fn signal(&self, signal: Signal) {
-        let _ = pidfd_send_signal(self.pidfd.get_ref(), signal);
+    /// For whoever passes a signal on.
+    pub fn pidfd(&self) -> &OwnedFd {
+        self.pidfd.get_ref()
     }
 
     /// Its exit status as ours: 128 + N when signal N ended it. Waits for the end.
     pub fn status(&mut self) -> anyhow::Result<u8> {
         self.started()?;
-        let child = self.child.as_mut();
-        let status = child.map_or_else(|| Err(io::Error::other("no child")), Child::wait);
-        status.map(as_ours).context("wait for the command")
+        let status = wait(self.pid).context("wait for the command")?;
+        Ok(as_ours(&status))
     }
 
     /// Waits for exec.
     fn started(&mut self) -> anyhow::Result<()> {
-        let Some(spawning) = self.spawning.take() else {
+        let Some(mut failure) = self.failure.take().map(AsyncFd::into_inner) else {
             return Ok(());
         };
-        let spawned = spawning
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("spawn")));
-        self.child = Some(spawned.map_err(|error| not_started(&self.name, &error))?);
-        Ok(())
+        let mut errno = [0; 4];
+        if failure.read_exact(&mut errno).is_err() {
+            // Closed by exec.
+            return Ok(());
+        }
+        let _ = wait(self.pid);
+        let error = match i32::from_ne_bytes(errno) {
+            // A name that no system call takes.
+            0 => io::ErrorKind::InvalidInput.into(),
+            errno => io::Error::from_raw_os_error(errno),
+        };
+        Err(not_started(&self.name, &error).into())
     }
 }
 
-/// In the child: tells its pid, then waits for a byte. The end of file without one means that the
-/// tracer is gone, and the command must not start.
-fn wait_for_release(telling: &PipeWriter, waiting: &PipeReader, gate: i32) -> io::Result<()> {
-    // SAFETY: our copy of the parent's end; without closing it here the read would never end.
-    drop(unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(gate) });
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
-    rustix::io::write(telling, &pid.to_ne_bytes())?;
-    let mut byte = [0];
+/// In the child: waits for a byte. The end of file without one means that the tracer is gone, and the command must
+/// not start.
+fn wait_for_release(mut waiting: PipeReader) {
+    if waiting.read_exact(&mut [0]).is_err() {
+        // Nobody is left to be told, and trying to would be an error of its own.
+        end_child();
+    }
+}
+
+fn end_child() -> ! {
+    // SAFETY: without preconditions; what is registered for an exit is the tracer's.
+    unsafe { libc::_exit(1) }
+}
+
+fn wait(pid: Pid) -> io::Result<WaitIdStatus> {
     loop {
-        match rustix::io::read(waiting, &mut byte) {
-            // The tracer is gone or gives up: nobody is left to be told, and trying to would be an error of its own.
-            // SAFETY: safe after a fork.
-            Ok(0) => unsafe { libc::_exit(1) },
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -181,8 +174,8 @@ fn not_started(name: &str, error: &io::Error) -> Failure {
     }
 }
 
-fn as_ours(status: ExitStatus) -> u8 {
-    let status = match (status.code(), status.signal()) {
+fn as_ours(status: &WaitIdStatus) -> u8 {
+    let status = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,
         (None, None) => 1,

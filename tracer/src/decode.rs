@@ -64,8 +64,27 @@ pub fn is_history(record: &[u8]) -> bool {
     record.get(KIND..KIND + 2) == Some(&kind::LEFT.to_ne_bytes())
 }
 
+/// A switch that is a record already.
+#[inline]
+pub fn switch_event(record: &record::Switch) -> Event {
+    Event {
+        at: Timestamp(record.header.at_ns),
+        cpu: Cpu(record.header.cpu),
+        what: What::Switch(switch(record)),
+    }
+}
+
 /// One record. Trailing bytes of a longer (newer) record are ignored.
 pub fn decode(mut bytes: &[u8]) -> Option<Event> {
+    // Nearly all records are of this kind.
+    if let Some(whole) = bytes.first_chunk() {
+        let record = record::Switch::from_bytes(whole);
+        let header = record.header;
+        let len = usize::from(header.len);
+        if header.kind == kind::SWITCH && (record::Switch::BYTES..=bytes.len()).contains(&len) {
+            return Some(switch_event(&record));
+        }
+    }
     let buf = &mut bytes;
     if buf.remaining() < size_of::<record::Header>() {
         return None;
@@ -82,11 +101,6 @@ pub fn decode(mut bytes: &[u8]) -> Option<Event> {
 
 #[inline]
 fn decode_body(kind: u16, flags: u16, mut body: &[u8]) -> Option<What> {
-    // Nearly all records are of these two kinds.
-    if kind == kind::SWITCH {
-        let mut body: &[u8] = body.first_chunk::<{ size_of::<record::Switch>() - HEADER }>()?;
-        return Some(What::Switch(switch(flags, &mut body)));
-    }
     if kind == kind::WAKING {
         let mut body: &[u8] = body.first_chunk::<{ size_of::<record::Waking>() - HEADER }>()?;
         return Some(waking(&mut body));
@@ -200,16 +214,13 @@ fn waking(buf: &mut &[u8]) -> What {
     What::Waking {
         task: Key(buf.get_u64_ne()),
         tid: buf.get_u32_ne(),
-        waker: self::waker(buf),
+        waker: self::waker(buf.get_u32_ne(), buf.get_u16_ne(), buf.get_u16_ne()),
     }
 }
 
 /// Who woke, from which CPU, in which system call.
 #[inline]
-fn waker(buf: &mut &[u8]) -> Waker {
-    let waker = buf.get_u32_ne();
-    let cpu = Cpu(buf.get_u16_ne());
-    let syscall = u32::from(buf.get_u16_ne());
+fn waker(waker: u32, cpu: u16, syscall: u16) -> Waker {
     Waker {
         kind: match waker >> waker::KIND_SHIFT {
             waker::THREAD => WakerKind::Thread,
@@ -219,8 +230,10 @@ fn waker(buf: &mut &[u8]) -> Waker {
             _ => WakerKind::Unknown,
         },
         tid: waker & waker::TID_MASK,
-        cpu,
-        syscall: syscall.checked_sub(1).map(Syscall::Native),
+        cpu: Cpu(cpu),
+        syscall: syscall
+            .checked_sub(1)
+            .map(|number| Syscall::Native(number.into())),
     }
 }
 
@@ -229,7 +242,7 @@ fn who(flags: u16, buf: &mut &[u8]) -> (Who, u32) {
     let tid = buf.get_u32_ne();
     let pid = buf.get_u32_ne();
     let comm = comm(buf);
-    let priority = packed_priority(buf);
+    let priority = packed_priority(buf.get_u32_ne());
     let number = buf.get_u32_ne();
     let who = Who {
         pid,
@@ -252,8 +265,8 @@ fn interrupts(buf: &mut &[u8]) -> Interrupts {
 
 /// As [`record::pack_priority`] packs it.
 #[inline]
-fn packed_priority(buf: &mut &[u8]) -> Priority {
-    let [policy, nice, rt_priority, _] = buf.get_u32_ne().to_le_bytes();
+fn packed_priority(packed: u32) -> Priority {
+    let [policy, nice, rt_priority, _] = packed.to_le_bytes();
     Priority {
         policy: policy.into(),
         nice: i8::from_le_bytes([nice]).into(),
@@ -261,42 +274,37 @@ fn packed_priority(buf: &mut &[u8]) -> Priority {
     }
 }
 
-/// `buf` holds a whole `record::Switch` without its header.
 #[inline]
-fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
+fn switch(record: &record::Switch) -> Switch {
+    let flags = record.header.flags;
     let has = |bit| flags & bit != 0;
-    let prev_key = Key(buf.get_u64_ne());
-    let next_key = Key(buf.get_u64_ne());
-    let prev = Side {
-        key: prev_key,
-        tid: buf.get_u32_ne(),
-        own: has(switch_flags::PREV_OWN),
-        watched: !has(switch_flags::PREV_UNWATCHED),
-    };
-    let next = Side {
-        key: next_key,
-        tid: buf.get_u32_ne(),
-        own: has(switch_flags::NEXT_OWN),
-        watched: !has(switch_flags::NEXT_UNWATCHED),
-    };
-    let counters = counters(buf);
-    let next_run_delay = Nanos(buf.get_u64_ne());
-    let next_wait = Nanos(buf.get_u64_ne());
-    let next_seq = buf.get_u32_ne();
-    let state = buf.get_u32_ne();
-    let steal = Nanos(buf.get_u64_ne());
-    let clock_lag = Nanos(buf.get_u64_ne());
-    let syscall = buf.get_u32_ne();
+    let runnable = has(switch_flags::RUNNABLE) && !has(switch_flags::PREEMPT);
     Switch {
-        prev,
-        next,
-        counters,
-        out: switch_out(flags, state),
+        prev: Side {
+            key: Key(record.prev),
+            tid: record.prev_tid,
+            own: has(switch_flags::PREV_OWN),
+            watched: !has(switch_flags::PREV_UNWATCHED),
+        },
+        next: Side {
+            key: Key(record.next),
+            tid: record.next_tid,
+            own: has(switch_flags::NEXT_OWN),
+            watched: !has(switch_flags::NEXT_UNWATCHED),
+        },
+        counters: Counters {
+            nvcsw: count(record.prev_nvcsw),
+            nivcsw: count(record.prev_nivcsw),
+            run_delay: Nanos(record.prev_run_delay_ns),
+            sum_exec: Nanos(record.prev_sum_exec_ns),
+        },
+        out: switch_out(flags, record.prev_state),
         preempt: has(switch_flags::PREEMPT),
-        stamped: state == 0 || (has(switch_flags::RUNNABLE) && !has(switch_flags::PREEMPT)),
+        stamped: record.prev_state == 0 || runnable,
         throttled: has(switch_flags::THROTTLED),
-        requeued: state != 0 && has(switch_flags::RUNNABLE) && !has(switch_flags::PREEMPT),
-        syscall: has(switch_flags::SYSCALL).then(|| named(syscall, has(switch_flags::COMPAT))),
+        requeued: record.prev_state != 0 && runnable,
+        syscall: has(switch_flags::SYSCALL)
+            .then(|| named(record.syscall, has(switch_flags::COMPAT))),
         next_kind: match (flags & switch_flags::NEXT_KIND_MASK) >> switch_flags::NEXT_KIND_SHIFT {
             next_kind::IDLE => NextKind::Idle,
             next_kind::KERNEL_THREAD => NextKind::KernelThread,
@@ -305,28 +313,31 @@ fn switch(flags: u16, buf: &mut &[u8]) -> Switch {
         },
         address_space_change: has(switch_flags::ADDRESS_SPACE),
         gap: has(switch_flags::GAP),
-        next_run_delay,
-        next_wait: has(switch_flags::NEXT_QUEUED).then_some(next_wait),
-        next_seq,
-        steal: has(switch_flags::STEAL).then_some(steal),
-        clock_lag,
-        nr_running: buf.get_u32_ne(),
-        rq_clock: Timestamp(buf.get_u64_ne()),
-        next_waking: {
-            let at = time(buf);
-            let waker = waker(buf);
-            at.map(|at| (at, waker))
+        next_run_delay: Nanos(record.next_run_delay_ns),
+        next_wait: has(switch_flags::NEXT_QUEUED).then_some(Nanos(record.next_wait_ns)),
+        next_seq: record.next_seq,
+        steal: has(switch_flags::STEAL).then_some(Nanos(record.steal_ns)),
+        clock_lag: Nanos(record.clock_lag_ns),
+        nr_running: record.nr_running,
+        rq_clock: Timestamp(record.rq_clock_ns),
+        next_waking: time(record.next_waking_ns).map(|at| {
+            let (cpu, syscall) = (record.next_waker_cpu, record.next_waker_syscall);
+            (at, waker(record.next_waker, cpu, syscall))
+        }),
+        interrupts: Interrupts {
+            irq: Nanos(record.irq_ns),
+            softirq: Nanos(record.softirq_ns),
         },
-        interrupts: interrupts(buf),
-        next_throttled: Nanos(buf.get_u64_ne()),
-        resched: Some(Nanos(buf.get_u32_ne().into())).filter(|&delay| delay > Nanos::ZERO),
-        prev_priority: packed_priority(buf),
+        next_throttled: Nanos(record.next_throttled_ns),
+        resched: Some(Nanos(record.resched_ns.into())).filter(|&delay| delay > Nanos::ZERO),
+        prev_priority: packed_priority(record.prev_priority),
     }
 }
 
 /// A time of 0 is none.
-fn time(buf: &mut &[u8]) -> Option<Timestamp> {
-    Some(Timestamp(buf.get_u64_ne())).filter(|&at| at != Timestamp(0))
+#[inline]
+fn time(at_ns: u64) -> Option<Timestamp> {
+    (at_ns != 0).then_some(Timestamp(at_ns))
 }
 
 /// `buf` holds a whole `record::Thread` without its header.
@@ -370,7 +381,7 @@ fn thread(flags: u16, buf: &mut &[u8]) -> (ThreadInfo, Birth) {
         steal: has(thread_flags::STEAL).then_some(steal),
         clock_lag,
         watched: !has(thread_flags::UNWATCHED),
-        waking: time(buf),
+        waking: time(buf.get_u64_ne()),
     };
     (
         info,
@@ -383,14 +394,15 @@ fn thread(flags: u16, buf: &mut &[u8]) -> (ThreadInfo, Birth) {
 }
 
 /// Of switches. Damage cannot make sums of them overflow: no machine has switched so often.
-fn count(buf: &mut &[u8]) -> u64 {
-    buf.get_u64_ne().min(1 << 48)
+#[inline]
+fn count(number: u64) -> u64 {
+    number.min(1 << 48)
 }
 
 fn counters(buf: &mut &[u8]) -> Counters {
     Counters {
-        nvcsw: count(buf),
-        nivcsw: count(buf),
+        nvcsw: count(buf.get_u64_ne()),
+        nivcsw: count(buf.get_u64_ne()),
         run_delay: Nanos(buf.get_u64_ne()),
         sum_exec: Nanos(buf.get_u64_ne()),
     }
@@ -398,11 +410,11 @@ fn counters(buf: &mut &[u8]) -> Counters {
 
 fn counted(buf: &mut &[u8]) -> CpuSwitches {
     CpuSwitches {
-        voluntary: count(buf),
-        involuntary: count(buf),
-        from_idle: count(buf),
-        address_space_changes: count(buf),
-        kinds: std::array::from_fn(|_| count(buf)),
+        voluntary: count(buf.get_u64_ne()),
+        involuntary: count(buf.get_u64_ne()),
+        from_idle: count(buf.get_u64_ne()),
+        address_space_changes: count(buf.get_u64_ne()),
+        kinds: std::array::from_fn(|_| count(buf.get_u64_ne())),
         idle_ns: buf.get_u64_ne(),
         idle_since_ns: buf.get_u64_ne(),
     }

@@ -355,7 +355,7 @@ impl Ledger {
 
 /// Callers know which span and which mark it is: what else could be falls away where it is inlined.
 impl SpanSink for Ledger {
-    #[inline]
+    #[inline(always)]
     fn span(&mut self, span: &Span) {
         match span.doing {
             Doing::Run {

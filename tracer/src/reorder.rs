@@ -5,14 +5,18 @@
 //! record than its header.
 //!
 //! What is held are bytes: an event takes more room and is moved more often, and most of it is decoded
-//! in the moment it is used.
+//! in the moment it is used. What is in order already is not held in bytes: see `runs`.
 
-use tracer_common::record::Header;
+mod runs;
+
+use tracer_common::record::{Header, Switch};
 
 use crate::{
-    decode::{Envelope, envelope},
+    decode::{Envelope, LATEST, envelope},
     model::{Cpu, Timestamp},
 };
+use runs::{Held, Runs};
+pub use runs::{Record, Run};
 
 /// So far from the end a record is put in its place at once. Further, and the whole queue is sorted once
 /// before it is released: a snapshot comes before the records of the rings that are older.
@@ -23,6 +27,8 @@ const SMALL: usize = 2 << 10;
 
 #[derive(Debug, Default)]
 pub struct Reorder {
+    /// Either there are runs, or records in queues.
+    runs: Runs,
     /// By CPU.
     queues: Vec<Queue>,
     /// While records are released: the fronts of all queues that take part, as a heap.
@@ -62,6 +68,9 @@ impl Reorder {
             self.late += 1;
             return;
         }
+        if !self.runs.is_empty() {
+            self.spill();
+        }
         let index = usize::from(cpu.0);
         if index >= self.queues.len() {
             self.add_cpu(cpu);
@@ -79,15 +88,74 @@ impl Reorder {
         }
     }
 
+    /// Records in order, as if they were pushed one by one. Answers how many of them are none.
+    pub fn take(&mut self, mut run: Box<dyn Run>) -> u64 {
+        let late = run.front().is_some_and(|(at, _)| at < self.released);
+        if !late && run.end() < LATEST {
+            self.hold();
+            self.runs.take(run);
+            return 0;
+        }
+        let mut none = 0;
+        while run.front().is_some() {
+            none += self.push_lent(run.next());
+        }
+        none
+    }
+
+    fn push_lent(&mut self, record: Record<'_>) -> u64 {
+        let mut bytes = [0; Switch::BYTES];
+        let record = match record {
+            Record::Switch(switch) => {
+                switch.write_to(&mut bytes);
+                &bytes
+            }
+            Record::Bytes(bytes) => bytes,
+        };
+        match envelope(record) {
+            Some(envelope) => {
+                self.push(envelope);
+                0
+            }
+            None => 1,
+        }
+    }
+
+    /// What is queued becomes a run.
+    fn hold(&mut self) {
+        let mut held = Held::default();
+        for (cpu, queue) in (0..).map(Cpu).zip(&mut self.queues) {
+            for entry in &queue.entries[queue.next..] {
+                let record = envelope(&queue.bytes[entry.start..]).map_or(&[][..], |it| it.record);
+                held.push(entry.at, cpu, record);
+            }
+            *queue = Queue::default();
+        }
+        held.sort();
+        self.runs.take(Box::new(held));
+    }
+
+    /// What is not in order comes between.
+    #[cold]
+    fn spill(&mut self) {
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.spill(|record| {
+            self.push_lent(record);
+        });
+    }
+
     #[cold]
     fn add_cpu(&mut self, cpu: Cpu) {
         self.queues
             .resize_with(usize::from(cpu.0) + 1, Queue::default);
     }
 
-    /// All records before `watermark`, in order of time. What is lent begins with the record; its
-    /// header says where it ends.
-    pub fn release(&mut self, watermark: Timestamp, mut each: impl FnMut(&[u8])) {
+    /// All records before `watermark`, in order of time.
+    pub fn release(&mut self, watermark: Timestamp, mut each: impl FnMut(Record<'_>)) {
+        self.runs.release(watermark, |at, record| {
+            self.released = at;
+            each(record);
+        });
         self.fronts.clear();
         for (index, queue) in self.queues.iter_mut().enumerate() {
             queue.sort();
@@ -116,7 +184,7 @@ impl Reorder {
             {
                 queue.next += 1;
                 self.released = entry.at;
-                each(&queue.bytes[entry.start..]);
+                each(Record::Bytes(&queue.bytes[entry.start..]));
             }
             match queue.front().filter(|&at| at < watermark) {
                 Some(at) => self.fronts[0] = (at, index),
@@ -244,7 +312,10 @@ mod tests {
 
     fn drain(reorder: &mut Reorder, watermark: u64) -> Vec<(u64, u16)> {
         let mut released = Vec::new();
-        reorder.release(Timestamp(watermark), |bytes| {
+        reorder.release(Timestamp(watermark), |record| {
+            let Record::Bytes(bytes) = record else {
+                panic!("nobody lends a switch");
+            };
             let it = envelope(bytes).expect("what was pushed");
             released.push((it.at.0, it.cpu.0));
         });
@@ -336,7 +407,77 @@ mod tests {
         assert!(held(&reorder) < 200_000, "{}", held(&reorder));
     }
 
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(u64, u16),
+        Take(Vec<(u64, u16)>),
+        Release(u64),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let at = || 0..60_u64;
+        prop_oneof![
+            3 => (at(), 0..3_u16).prop_map(|(at, cpu)| Step::Push(at, cpu)),
+            3 => prop::collection::vec((at(), 0..3_u16), 0..20).prop_map(Step::Take),
+            2 => at().prop_map(Step::Release),
+        ]
+    }
+
+    /// Records with a number, to tell those of one time and CPU apart.
+    fn numbered(at: u64, cpu: u16, number: u16) -> Vec<u8> {
+        bytes_of(&Header {
+            at_ns: at,
+            kind: kind::WINDOW_BEGIN,
+            len: size_of::<Header>() as u16,
+            cpu,
+            flags: number,
+        })
+    }
+
     proptest! {
+        #[test]
+        fn runs_are_as_good_as_their_records_one_by_one(
+            mut steps in prop::collection::vec(any_step(), 0..40),
+        ) {
+            let (mut with_runs, mut by_ones) = (Reorder::default(), Reorder::default());
+            let mut number = 0;
+            let mut next = |at, cpu| {
+                number += 1;
+                numbered(at, cpu, number)
+            };
+            steps.push(Step::Release(u64::MAX));
+            for step in steps {
+                match step {
+                    Step::Push(at, cpu) => {
+                        let record = next(at, cpu);
+                        with_runs.push(envelope(&record).expect("whole"));
+                        by_ones.push(envelope(&record).expect("whole"));
+                    }
+                    Step::Take(records) => {
+                        let mut run = Held::default();
+                        for (at, cpu) in records {
+                            let record = next(at, cpu);
+                            run.push(Timestamp(at), Cpu(cpu), &record);
+                            by_ones.push(envelope(&record).expect("whole"));
+                        }
+                        run.sort();
+                        prop_assert_eq!(with_runs.take(Box::new(run)), 0);
+                    }
+                    Step::Release(watermark) => {
+                        let mut released = [Vec::new(), Vec::new()];
+                        for (reorder, released) in [&mut with_runs, &mut by_ones].into_iter().zip(&mut released) {
+                            reorder.release(Timestamp(watermark), |record| match record {
+                                Record::Bytes(bytes) => released.push(bytes[..size_of::<Header>()].to_vec()),
+                                Record::Switch(_) => panic!("nobody lends a switch"),
+                            });
+                        }
+                        prop_assert_eq!(&released[0], &released[1]);
+                    }
+                }
+            }
+            prop_assert_eq!(with_runs.late(), by_ones.late());
+        }
+
         #[test]
         fn everything_comes_out_once_and_in_order(
             mut times in prop::collection::vec((0..1000_u64, 0..4_u16), 0..200),

@@ -48,9 +48,11 @@ impl Window {
     /// The visible part of a stretch, and whether that is all of it.
     #[inline]
     pub fn visible(&self, from: Timestamp, to: Timestamp, open: bool) -> Option<(Nanos, bool)> {
-        let whole = from >= self.from && to <= self.to && !open;
+        if from >= self.from && to <= self.to && !open {
+            // A stretch of no length is one all the same, when it lies in the window.
+            return (from <= to).then(|| (to.since(from), true));
+        }
         let (from, to) = self.cut(from, to);
-        // A stretch of no length is one all the same, when it lies in the window.
-        (from < to || (whole && from <= to)).then(|| (to.since(from), whole))
+        (from < to).then(|| (to.since(from), false))
     }
 }

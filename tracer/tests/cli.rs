@@ -5,15 +5,14 @@
 mod support;
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::machine::{children, is_root, status, until};
+use support::nobody::Nobody;
 use support::{Outcome, Running, binary, check, tracer};
-use tempfile::TempDir;
 
 /// No trace of a panic, and nothing that a terminal would obey.
 #[track_caller]
@@ -70,41 +69,6 @@ fn refusal(outcome: &Outcome, parts: &[&str]) {
 /// Whether this user may trace here, as `doctor` says.
 fn can_trace() -> bool {
     tracer(["doctor"]).status.success()
-}
-
-/// The binary where anybody may run it, by somebody who may nothing.
-struct Nobody(TempDir);
-
-impl Nobody {
-    fn new() -> Nobody {
-        let dir = tempfile::tempdir().expect("a directory for the binary");
-        let open = || Permissions::from_mode(0o755);
-        fs::set_permissions(dir.path(), open()).expect("let all in");
-        let copy = dir.path().join("tracer");
-        fs::copy(binary().get_program(), &copy).expect("copy the binary");
-        fs::set_permissions(copy, open()).expect("let all run it");
-        Nobody(dir)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let copy = self.0.path().join("tracer");
-        let mut command = if is_root() {
-            let mut command = Command::new("setpriv");
-            command
-                .args(["--reuid", "nobody", "--clear-groups"])
-                .arg(copy);
-            command
-        } else {
-            Command::new(copy)
-        };
-        command.args(args).current_dir("/");
-        command
-    }
-
-    #[track_caller]
-    fn runs(&self, args: &[&str]) -> Outcome {
-        Running::start(&mut self.command(args)).finish()
-    }
 }
 
 #[test]

@@ -359,6 +359,18 @@ fn every_column_of_births_and_memory_is_in_the_readme_and_no_other() {
     assert_eq!(defined, printed);
 }
 
+/// All that is printed is named, and all that the chapter has tables of is printed.
+#[track_caller]
+fn expect_defined(printed: &BTreeSet<String>, named: &BTreeSet<String>, chapter: &str) {
+    let undefined: Vec<_> = printed.difference(named).collect();
+    assert!(undefined.is_empty(), "not in docs/REPORT.md: {undefined:?}");
+    let gone: Vec<_> = defined(chapter)
+        .into_iter()
+        .filter(|key| !printed.contains(key))
+        .collect();
+    assert!(gone.is_empty(), "docs/REPORT.md defines: {gone:?}");
+}
+
 #[test]
 fn every_key_of_the_report_is_defined_and_no_other() {
     let mut report = full();
@@ -376,13 +388,7 @@ fn every_key_of_the_report_is_defined_and_no_other() {
     let page = page("docs/REPORT.md");
     let (report, _doctor) = page.split_once("\n# ").expect("a second chapter");
     let named: BTreeSet<String> = backticked(report).collect();
-    let undefined: Vec<_> = printed.difference(&named).collect();
-    assert!(undefined.is_empty(), "not in docs/REPORT.md: {undefined:?}");
-    let gone: Vec<_> = defined(report)
-        .into_iter()
-        .filter(|key| !printed.contains(key))
-        .collect();
-    assert!(gone.is_empty(), "docs/REPORT.md defines: {gone:?}");
+    expect_defined(&printed, &named, report);
 }
 
 #[test]
@@ -438,13 +444,7 @@ fn every_key_of_the_diff_is_defined_and_no_other() {
     let chapter = chapter.split("\n# ").next().unwrap_or(chapter);
     // Keys that both have are defined with the report.
     let named: BTreeSet<String> = backticked(&page).collect();
-    let undefined: Vec<_> = printed.difference(&named).collect();
-    assert!(undefined.is_empty(), "not in docs/REPORT.md: {undefined:?}");
-    let gone: Vec<_> = defined(chapter)
-        .into_iter()
-        .filter(|key| !printed.contains(key))
-        .collect();
-    assert!(gone.is_empty(), "docs/REPORT.md defines: {gone:?}");
+    expect_defined(&printed, &named, chapter);
 }
 
 #[test]
@@ -561,13 +561,7 @@ fn every_key_of_verify_is_defined_and_no_other() {
         .expect("a chapter");
     // The host is described with the report.
     let named: BTreeSet<String> = backticked(report).chain(backticked(chapter)).collect();
-    let undefined: Vec<_> = printed.difference(&named).collect();
-    assert!(undefined.is_empty(), "not in docs/REPORT.md: {undefined:?}");
-    let gone: Vec<_> = defined(chapter)
-        .into_iter()
-        .filter(|key| !printed.contains(key))
-        .collect();
-    assert!(gone.is_empty(), "docs/REPORT.md defines: {gone:?}");
+    expect_defined(&printed, &named, chapter);
 }
 
 /// Each experiment is explained, and the run that is shown has all of them.

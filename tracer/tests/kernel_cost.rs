@@ -10,8 +10,8 @@ use std::process::Command;
 use serde_json::Value;
 use support::check::{check_lossy_report, list};
 use support::machine::{background_workload, cpus, is_root};
+use support::nobody::Nobody;
 use support::{Outcome, Running, binary, na, tracer};
-use tempfile::TempDir;
 
 /// By kernel and architecture, then by program: what `tracer probes` said when it was last looked at.
 const BASELINE: &str = "tests/programs.json";
@@ -251,33 +251,15 @@ fn the_table_has_one_line_of_it() {
     }
 }
 
-/// Somebody who may load and attach programs, and nothing beyond.
-fn with_two_capabilities(dir: &TempDir) -> Command {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let open = || fs::Permissions::from_mode(0o755);
-    fs::set_permissions(dir.path(), open()).expect("let all in");
-    let copy = dir.path().join("tracer");
-    fs::copy(binary().get_program(), &copy).expect("copy the binary");
-    fs::set_permissions(&copy, open()).expect("let all run it");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "nobody", "--clear-groups"]);
-    for kind in ["--inh-caps", "--ambient-caps"] {
-        command.args([kind, "-all,+bpf,+perfmon"]);
-    }
-    command.args(["--bounding-set", "-all,+bpf,+perfmon"]);
-    command.arg(copy).current_dir("/");
-    command
-}
-
 #[test]
 fn exact_costs_take_a_right_that_tracing_does_not() {
     assert!(is_root(), "the tests on the kernel run as root");
-    let dir = tempfile::tempdir().expect("a directory for the binary");
-    let cost = cost_of(&traced(with_two_capabilities(&dir), &["--format", "json"]));
+    let nobody = Nobody::new();
+    let with = |args| nobody.with_two_capabilities(args);
+    let cost = cost_of(&traced(with(&[]), &["--format", "json"]));
     expect_whole(&cost);
 
-    let outcome = traced(with_two_capabilities(&dir), &["--cost", "exact"]);
+    let outcome = traced(with(&[]), &["--cost", "exact"]);
     outcome.expect_code(3);
     assert!(outcome.stdout.is_empty(), "{}", outcome.stdout());
     let text = outcome.stderr();

@@ -1,98 +1,24 @@
 //! `tracer verify` on the running kernel: what it says of switches, of the TLB and of itself, and what is left of it.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use support::budget::number;
-use support::check::list;
-use support::{Outcome, Running, binary, pause};
+use support::verify::{
+    claim, expect_nothing_left, expect_whole, measurement, median, quick, quick_unprivileged,
+};
+use support::{Running, binary};
 
 mod support;
 
+const NAMES: [&str; 3] = ["switch", "tlb", "self"];
+
 /// One run of the experiments of this file, for all tests that only look.
-static QUICK: LazyLock<Value> = LazyLock::new(|| {
-    let mut args = vec!["verify", "--quick", "--format", "json"];
-    for name in ["switch", "tlb", "self"] {
-        args.extend(["--only", name]);
-    }
-    let outcome = Running::start(binary().args(args)).finish();
-    outcome.expect_code(0);
-    outcome.json()
-});
-
-fn measurement<'a>(document: &'a Value, name: &str) -> &'a Value {
-    list(document, "experiments")
-        .iter()
-        .flat_map(|experiment| list(experiment, "measurements"))
-        .find(|measurement| measurement["name"] == name)
-        .unwrap_or_else(|| panic!("no {name} in {document:#}"))
-}
-
-fn median(document: &Value, name: &str) -> f64 {
-    let measurement = measurement(document, name);
-    let median = measurement["median"].as_f64();
-    median.unwrap_or_else(|| panic!("{measurement:#}"))
-}
-
-fn claim<'a>(document: &'a Value, name: &str) -> &'a Value {
-    list(document, "claims")
-        .iter()
-        .find(|claim| claim["name"] == name)
-        .unwrap_or_else(|| panic!("no claim {name} in {document:#}"))
-}
-
-/// Whatever was found, it is told whole: no verdict without a reason, no number without how well it is known.
-#[track_caller]
-fn expect_whole(document: &Value) {
-    assert_eq!(document["schema"], "tracer.verify.v1");
-    let mut names = BTreeSet::new();
-    for claim in list(document, "claims") {
-        let name = claim["name"].as_str().expect("a name");
-        assert!(names.insert(name), "{name} twice");
-        let because = claim["because"].as_str().expect("a reason");
-        assert!(because.len() > 10, "{claim:#}");
-        assert!(!claim["claim"].as_str().expect("a claim").is_empty());
-        assert!(!claim["source"].as_str().expect("a source").is_empty());
-        match claim["verdict"].as_str().expect("a verdict") {
-            "n/a" => assert!(claim["measured"].is_null(), "{claim:#}"),
-            "confirmed" | "refuted" | "depends" => {
-                assert!(claim["measured"].is_number(), "{claim:#}");
-            }
-            other => panic!("verdict {other}"),
-        }
-    }
-    for experiment in list(document, "experiments") {
-        assert!(experiment["not_measured"].is_null(), "{experiment:#}");
-        assert!(
-            experiment["method"]
-                .as_str()
-                .is_some_and(|it| it.len() > 40)
-        );
-        for measurement in list(experiment, "measurements") {
-            let name = measurement["name"].as_str().expect("a name");
-            assert!(names.insert(name), "{name} twice");
-            let is_known = measurement["median"].is_number();
-            assert_eq!(
-                is_known,
-                measurement["not_measured"].is_null(),
-                "{measurement:#}"
-            );
-            if let Some([low, high]) = measurement["interval"].as_array().map(Vec::as_slice) {
-                let at = measurement["median"].as_f64();
-                assert!(low.as_f64() <= at && at <= high.as_f64(), "{measurement:#}");
-            }
-        }
-    }
-}
+static QUICK: LazyLock<Value> = LazyLock::new(|| quick(&NAMES));
 
 #[test]
 fn what_is_found_is_told_whole() {
@@ -183,10 +109,7 @@ fn round_trips_are_those_of_perf_bench() {
                 *best = best.min(perf(flags));
             }
         }
-        let args = ["verify", "--quick", "--only", "switch", "--format", "json"];
-        let outcome = Running::start(binary().args(args)).finish();
-        outcome.expect_code(0);
-        let document = outcome.json();
+        let document = quick(&["switch"]);
         for (best, party) in ours.iter_mut().zip(["threads", "processes"]) {
             *best = best.min(median(&document, &format!("switch.{party}.pipe.round")));
         }
@@ -203,13 +126,7 @@ fn round_trips_are_those_of_perf_bench() {
 /// Three runs agree within a tenth, or say that they are noisy.
 #[test]
 fn switches_in_place_are_stable_or_marked_noisy() {
-    let run = || {
-        let args = ["verify", "--quick", "--only", "switch", "--format", "json"];
-        let outcome = Running::start(binary().args(args)).finish();
-        outcome.expect_code(0);
-        outcome.json()
-    };
-    let runs = [run(), run(), run()];
+    let runs = [(); 3].map(|()| quick(&["switch"]));
     for kind in ["same_space", "other_space"] {
         let name = format!("switch.in_place.{kind}");
         let medians = runs.iter().map(|run| median(run, &name));
@@ -223,29 +140,8 @@ fn switches_in_place_are_stable_or_marked_noisy() {
     }
 }
 
-/// Of processes of this binary, by pid.
-fn running() -> BTreeSet<u32> {
-    let own = Path::new(env!("CARGO_BIN_EXE_tracer"));
-    let own = own.canonicalize().expect("the binary is there");
-    let pids = fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| match fs::read_link(format!("/proc/{pid}/exe")) {
-        Ok(exe) => exe == own,
-        Err(error) => {
-            let gone = matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::PermissionDenied
-            );
-            assert!(gone, "{error}");
-            false
-        }
-    })
-    .collect()
-}
-
 #[test]
 fn whoever_ends_it_nothing_is_left_behind() {
-    let before = running();
     for (signal, after_ms) in [
         (Signal::INT, 300),
         (Signal::KILL, 300),
@@ -253,52 +149,14 @@ fn whoever_ends_it_nothing_is_left_behind() {
         (Signal::KILL, 1_500),
         (Signal::KILL, 3_000),
     ] {
-        let mut command = binary();
-        command.args([
-            "verify", "--only", "switch", "--only", "tlb", "--only", "self",
-        ]);
-        let verify = Running::start(&mut command);
-        let until = Instant::now() + Duration::from_millis(after_ms);
-        while Instant::now() < until || running().difference(&before).count() < 2 {
-            assert!(!verify.has_ended(), "it has ended by itself");
-            pause();
-        }
-        // To it alone: a terminal would tell its children, too.
-        verify.signal(signal);
-        let Outcome { status, .. } = verify.finish();
-        let code = (signal == Signal::INT).then_some(130);
-        assert_eq!(status.code(), code, "{status}");
-        let patience = Instant::now() + Duration::from_secs(5);
-        loop {
-            let left: Vec<u32> = running().difference(&before).copied().collect();
-            if left.is_empty() {
-                break;
-            }
-            assert!(Instant::now() < patience, "{signal:?} left {left:?}");
-            pause();
-        }
+        expect_nothing_left(&NAMES, signal, Duration::from_millis(after_ms));
     }
 }
 
 /// What the kernel alone can tell is n/a, with the reason; the rest is measured.
 #[test]
 fn without_privileges_the_rest_is_measured() {
-    let dir = tempfile::tempdir().expect("a directory for the binary");
-    let open = || fs::Permissions::from_mode(0o755);
-    fs::set_permissions(dir.path(), open()).expect("let all in");
-    let copy = dir.path().join("tracer");
-    fs::copy(binary().get_program(), &copy).expect("copy the binary");
-    fs::set_permissions(&copy, open()).expect("let all run it");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "nobody", "--clear-groups"]);
-    command.arg(copy).current_dir("/");
-    command.args(["verify", "--quick", "--format", "json"]);
-    for name in ["switch", "tlb", "self"] {
-        command.args(["--only", name]);
-    }
-    let outcome = Running::start(&mut command).finish();
-    outcome.expect_code(0);
-    let document = outcome.json();
+    let document = quick_unprivileged(&NAMES);
     expect_whole(&document);
     assert!(median(&document, "switch.threads.futex.round") > 0.0);
     for name in [

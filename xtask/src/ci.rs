@@ -12,7 +12,7 @@ use crate::command::{self, ask, cargo, is_root, show};
 use crate::counts::{Counts, not_allowed, read_not_applicable};
 use crate::setup::has_clippy;
 use crate::toolchain::{Machine, target};
-use crate::{build, demo, install, setup, tidy, vm, workspace};
+use crate::{build, demo, dist, install, setup, tidy, vm, workspace};
 
 /// Where a test on the real kernel says what this machine cannot show.
 const NOT_APPLICABLE: &str = "TRACER_NA_FILE";
@@ -42,11 +42,13 @@ pub fn run(all: bool) -> anyhow::Result<()> {
     });
     steps.run("kernel lints", kernel_lints);
     steps.run("house rules", || tidy::run().map(passed));
+    steps.run("dependencies", dependencies);
     steps.run("core tests", || core_tests(&mut counts).map(passed));
     steps.run("kernel tests", || kernel_tests(&mut counts).map(passed));
     if all {
         let prefix = build::target_dir().join("installed");
         steps.run("install", || install::run(&prefix).map(passed));
+        steps.run("dist", || dist::run(true).map(passed));
         steps.run("demo", || demo_ends_well().map(passed));
         steps.run("kernels", || vm::run(&vm::Options::default()).map(passed));
     }
@@ -136,6 +138,22 @@ fn kernel_tests(counts: &mut Counts) -> anyhow::Result<()> {
         );
     }
     tested
+}
+
+/// Licences and sources; advisories where their database can be had.
+fn dependencies() -> anyhow::Result<Outcome> {
+    let deny = |what: &[&str]| {
+        let mut deny = cargo();
+        deny.args(["deny", "--config", ".cargo/deny.toml"]);
+        deny.args(what);
+        command::run(&mut deny)
+    };
+    deny(&["check", "licenses", "bans", "sources"])?;
+    if deny(&["fetch", "db"]).is_err() {
+        let why = "licences and sources are fine; the database of advisories cannot be had here";
+        return Ok(Outcome::NotApplicable(why.to_owned()));
+    }
+    deny(&["check", "advisories"]).map(passed)
 }
 
 fn demo_ends_well() -> anyhow::Result<()> {

@@ -20,7 +20,7 @@ pub fn run(prefix: &Path) -> anyhow::Result<()> {
     let tracer = build::run()?;
     let prefix = std::path::absolute(prefix).context("read the prefix")?;
     let root_needed = !may_write(&prefix);
-    for (from, to) in made(&tracer)? {
+    for (from, to) in made(&tracer, &build::target_dir().join("install"))? {
         // All is made by the caller; only the copies may take root.
         let mut install = if root_needed {
             as_root(&[], "install")?
@@ -34,9 +34,8 @@ pub fn run(prefix: &Path) -> anyhow::Result<()> {
 }
 
 /// The files to install, each with its place below the prefix. Pages and completions come out of the
-/// program, so they cannot disagree with it.
-fn made(tracer: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
-    let stage = build::target_dir().join("install");
+/// program, so they cannot disagree with it; they are left in `stage`.
+pub fn made(tracer: &Path, stage: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
     let pages = stage.join("man");
     // A page of a command that is gone must not survive here.
     if pages.exists() {

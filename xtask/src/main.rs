@@ -13,6 +13,8 @@ mod ci;
 mod command;
 mod counts;
 mod demo;
+mod dist;
+mod fuzz;
 mod install;
 mod setup;
 mod soak;
@@ -44,6 +46,12 @@ enum Task {
         #[arg(long, value_name = "DIR", default_value = "/usr/local")]
         prefix: PathBuf,
     },
+    /// Build what is handed out: a static program, a Debian package, checksums, in target/dist
+    Dist {
+        /// Also install the package on a fresh Debian, below target/dist, and run `tracer doctor` there
+        #[arg(long)]
+        check: bool,
+    },
     /// Build, trace a built-in workload of threads and processes for 5 s, print the report
     Demo,
     /// Format, lints, house rules, core tests, tests on the real kernel
@@ -64,6 +72,10 @@ enum Task {
     Soak(soak::Options),
     /// Boot kernels of Debian in QEMU, without KVM, and run what must hold on each of them; a verdict for each
     VmTest(vm::Options),
+    /// Try hostile input on everything that reads what others wrote, one target after another
+    ///
+    /// Fails when something panics, hangs or takes too much memory; what did it is then in tracer/fuzz/artifacts.
+    Fuzz(fuzz::Options),
     /// Check the house rules that no compiler knows
     Tidy,
 }
@@ -73,11 +85,13 @@ fn main() -> ExitCode {
         Task::Setup { test } => setup::run(test),
         Task::Build => build::run().map(drop),
         Task::Install { prefix } => install::run(&prefix),
+        Task::Dist { check } => dist::run(check),
         Task::Demo => return end(demo::run()),
         Task::Test { all } => ci::run(all),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::VmTest(options) => vm::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Tidy => tidy::run(),
     };
     end(done.map(|()| ExitCode::SUCCESS))

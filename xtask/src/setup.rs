@@ -27,7 +27,7 @@ const CHECKERS: [(&str, &str, &str); 2] = [
 
 /// What the tests run beside the tracer: the program, and the packages which have it, first choice
 /// first.
-const TEST_PROGRAMS: [(&str, &[&str]); 15] = [
+const TEST_PROGRAMS: [(&str, &[&str]); 18] = [
     ("perf", &["linux-perf", "linux-tools-generic"]),
     ("stress-ng", &["stress-ng"]),
     ("nginx", &["nginx-light", "nginx"]),
@@ -43,6 +43,9 @@ const TEST_PROGRAMS: [(&str, &[&str]); 15] = [
     ("taskset", &["util-linux"]),
     ("setpriv", &["util-linux"]),
     ("unshare", &["util-linux"]),
+    ("setcap", &["libcap2-bin"]),
+    ("bpftool", &["bpftool", "linux-tools-common"]),
+    ("debootstrap", &["debootstrap"]),
 ];
 
 /// What reads what `tracer export` writes, in an environment of its own: Python's packages of that name.
@@ -78,6 +81,7 @@ pub fn run(for_tests: bool) -> anyhow::Result<()> {
     kernel_build(apt.as_ref())?;
     if for_tests {
         checkers(apt.as_ref())?;
+        subcommand("deny")?;
         programs(apt.as_ref(), &TEST_PROGRAMS)?;
         readers(apt.as_ref())?;
     }
@@ -217,6 +221,17 @@ fn cargo_install() -> Command {
         .current_dir("/")
         .env_remove("CARGO_TARGET_DIR");
     install
+}
+
+/// A subcommand of cargo that is a crate of its own.
+pub fn subcommand(name: &str) -> anyhow::Result<()> {
+    let tool = format!("cargo-{name}");
+    if ask("cargo", &[name, "--version"]).is_some() {
+        found("cargo", name);
+        return Ok(());
+    }
+    missing(&tool);
+    run_shown(cargo_install().arg(tool))
 }
 
 /// Rustfmt and clippy for the toolchain of the host crates, and clippy for Debian's where that one

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::{
     cli::{DiffFormat, DiffOptions},
-    cmd::{replay::Question, style_of, verdict_of},
+    cmd::{confine::confine, replay::Question, style_of, verdict_of},
     diff::{self, Births, Groups, Recorded, Side, Slices},
     output::{self, file::Output},
     pipeline::Replay,
@@ -22,6 +22,10 @@ const FORKS: usize = 200_000;
 
 pub fn run(options: &DiffOptions) -> anyhow::Result<ExitCode> {
     let mut output = Output::open(options.output.as_deref())?;
+    confine(
+        &[&options.before, &options.after],
+        options.output.as_deref(),
+    )?;
     let style = style_of(options.output.as_deref());
     let before = recorded(&options.before, options)?;
     let after = recorded(&options.after, options)?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::{
     cli::ExportOptions,
-    cmd::{replay::Question, verdict_of},
+    cmd::{confine::confine, replay::Question, verdict_of},
     export::{self, Known},
     model::Nanos,
     pipeline::Replay,
@@ -16,6 +16,7 @@ use crate::{
 const FORKS: usize = 1_000_000;
 
 pub fn run(options: &ExportOptions) -> anyhow::Result<ExitCode> {
+    confine(&[&options.file], Some(&options.output))?;
     let first = Question {
         file: options.file.clone(),
         target: options.target.clone(),

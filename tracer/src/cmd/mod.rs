@@ -1,6 +1,7 @@
 //! One command per file; here: which one, and what its errors mean for the exit status.
 
 mod asked;
+mod confine;
 pub mod diff;
 #[cfg(target_os = "linux")]
 pub mod doctor;

@@ -24,9 +24,10 @@ use crate::{
     },
     host::Host,
     insights::insights,
-    model::{Nanos, Timestamp},
+    model::{Cpu, Nanos, Timestamp},
     pipeline::{Pipeline, Replay, Settings},
-    recording::{Item, Reader},
+    recording::{self, Item, Part, Reader},
+    reorder,
     report::{EndReason, Report},
     summary::Outside,
     target::Target,
@@ -77,9 +78,10 @@ impl Question {
         // Where a recording ends that was cut off.
         let mut last = 0;
         loop {
-            let more = reader.next_block(|item| match item {
-                Item::Record(record) => pipeline.push(record),
-                Item::Advance(watermark) => {
+            let more = reader.next_part(|part| match part {
+                Part::Run(run) => pipeline.take(run),
+                Part::Item(Item::Record(record)) => pipeline.push(record),
+                Part::Item(Item::Advance(watermark)) => {
                     last = watermark;
                     pipeline.advance(Timestamp(watermark));
                 }
@@ -177,6 +179,26 @@ impl Question {
             slower: self.slower,
             replay: self.replay.clone(),
         }))
+    }
+}
+
+/// A block of a recording as the pipeline takes it.
+impl reorder::Run for recording::Run {
+    #[inline]
+    fn front(&self) -> Option<(Timestamp, Cpu)> {
+        let (at_ns, cpu) = recording::Run::front(self)?;
+        Some((Timestamp(at_ns), Cpu(cpu)))
+    }
+
+    fn end(&self) -> Timestamp {
+        Timestamp(recording::Run::end(self))
+    }
+
+    fn next(&mut self) -> reorder::Record<'_> {
+        match self.take_next() {
+            recording::Record::Switch(switch) => reorder::Record::Switch(switch),
+            recording::Record::Bytes(bytes) => reorder::Record::Bytes(bytes),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::{
     cli::ReportOptions,
-    cmd::{Failure, replay::Question, style_of, verdict_of},
+    cmd::{Failure, confine::confine, replay::Question, style_of, verdict_of},
     model::Nanos,
     output::{self, file::Output},
     pipeline::{Part, Replay},
@@ -18,6 +18,7 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
         return Err(Failure::Usage(why).into());
     }
     let mut output = Output::open(options.output.as_deref())?;
+    confine(&[&options.file], options.output.as_deref())?;
     let nanos = |duration: std::time::Duration| Nanos(duration.as_nanos() as u64);
     let question = Question {
         file: options.file.clone(),

@@ -1,6 +1,6 @@
 //! `tracer run`: one loop over the rings, the clock, signals and the command.
 
-use std::{io::Write as _, process::ExitCode, time::Duration};
+use std::{os::fd::BorrowedFd, process::ExitCode, rc::Rc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep_until};
@@ -10,15 +10,19 @@ pub use feed::now;
 
 use crate::{
     audit::Tolerance,
-    cli::{CostMethod, RunOptions},
+    cli::RunOptions,
     cmd::{
         Failure, describe,
         run::{
+            errands::Errands,
             feed::{Farewell, Feed, drain_all, name_strangers, push_counts, watch_target},
             meter::Meter,
             pace::Pace,
             recorder::Recorder,
-            setup::{Intervals, began_plus, default_buffer, interval, raise_priority, style},
+            setup::{
+                Intervals, began_plus, default_buffer, interval, raise_priority, session_options,
+                style, tell,
+            },
             shown::{show_spikes, write},
             signals::{Signals, pass_on},
             switching::Switching,
@@ -31,10 +35,11 @@ use crate::{
     insights::insights,
     kernel::{
         alarm::Alarm,
+        capabilities,
         fields::Fields,
         host::{StealSample, host},
         memory, preflight,
-        session::{self, Narrow, Session, edge},
+        session::{Session, edge},
     },
     model::{Nanos, Timestamp},
     output::{self, Format, file::Output},
@@ -43,6 +48,7 @@ use crate::{
     summary::Outside,
 };
 
+mod errands;
 mod feed;
 mod flight;
 mod meter;
@@ -77,16 +83,24 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     }
     let (fields, types) = preflight.into_parts();
     let target = target::resolve(&options.target)?;
+    let mut output = Output::open(options.output.as_deref())?;
     let command = match options.target.command.as_slice() {
         [] => None,
-        // Before the runtime, so that the child is the copy of a process with one thread.
+        // Before the runtime, so that the child is the copy of a process with one thread; and with all privileges.
         command => Some(Waiting::fork(command)?),
     };
+    let errands = Rc::new(Errands::new(&options, output.take_beside())?);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the event loop")?
-        .block_on(trace(&options, (&fields, &types), target, command))
+        .block_on(trace(
+            &options,
+            (&fields, &types),
+            target,
+            command,
+            (output, errands),
+        ))
 }
 
 async fn trace(
@@ -94,14 +108,15 @@ async fn trace(
     kernel: (&Fields, &[u8]),
     target: Resolved,
     command: Option<Waiting>,
+    (output, errands): (Output, Rc<Errands>),
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install()?;
     let mut running = None;
-    let report = observe(options, kernel, target, command, &mut running, &mut signals);
-    let report = report.await;
+    let edges = (output, &errands, &mut signals);
+    let report = observe(options, kernel, target, command, &mut running, edges).await;
     match (running, report) {
         (Some(mut command), report) if !ends_at_once(&report) => {
-            let status = wait_for(&mut command, &mut signals).await?;
+            let status = wait_for(&mut command, &mut signals, &errands).await?;
             match report {
                 // Ours is told, and its own is passed on.
                 Err(error) if status != 0 => {
@@ -129,12 +144,11 @@ async fn observe(
     target: Resolved,
     command: Option<Waiting>,
     running: &mut Option<Running>,
-    signals: &mut Signals,
+    (mut output, errands, signals): (Output, &Rc<Errands>, &mut Signals),
 ) -> anyhow::Result<Written> {
     raise_priority();
     let mut host = host();
     let steal = StealSample::read();
-    let mut output = Output::open(options.output.as_deref())?;
     let clocks = Clocks::read();
     let buffer = options
         .buffer
@@ -148,21 +162,7 @@ async fn observe(
     let mut session = Session::load(
         fields,
         types,
-        &session::Options {
-            buffer,
-            cgroups: target.hierarchy,
-            // A name or a cgroup may become a thread's later: only numbers can be told apart beforehand.
-            narrow: asked.can_end().then_some(Narrow {
-                children: asked.children,
-            }),
-            // Of the whole machine it would cost as much as all wake-ups.
-            resched: asked.can_end() || options.slower.is_some(),
-            forks: options.forks,
-            switch_cost: options.switch_cost,
-            calibrate: options.cost == CostMethod::Calibrated,
-            statistics: options.cost == CostMethod::Exact,
-            verbose: options.verbose,
-        },
+        &session_options(options, &asked, target.hierarchy, buffer),
     )
     .map_err(Failure::from)?;
     if options.forks && !session.facts().calls {
@@ -185,6 +185,8 @@ async fn observe(
         slower: options.slower.map(|least| Nanos(least.as_nanos() as u64)),
         replay: Replay::default(),
     };
+    capabilities::keep_what_tracing_needs(|| session.counted().is_ok())
+        .context("give up privileges")?;
     // Who is born while the probes are being attached is missed by the first look, not by the second.
     watch_target(&mut session, &settings)?;
     session.attach().map_err(Failure::from)?;
@@ -200,7 +202,7 @@ async fn observe(
         }
     }
 
-    let recorder = Recorder::asked(options, clocks, &host, &settings, &target.cgroups)?;
+    let recorder = Recorder::asked(options, clocks, &host, &settings, &target.cgroups, errands)?;
     let evaluates = !options.silent || can_end || options.slower.is_some();
     let mut feed = Feed {
         pipeline: evaluates.then(|| Pipeline::new(settings)),
@@ -321,7 +323,7 @@ async fn observe(
                 break EndReason::TargetExit;
             }
             received = signals.next() => {
-                pass_on(received?, running.as_ref());
+                pass_on(received?, running.as_ref(), errands);
                 break EndReason::Signal;
             }
         }
@@ -393,7 +395,9 @@ async fn observe(
                 target::read_cmdlines(report);
             }
             if session.facts().narrow {
-                memory::measure(report, &stacks);
+                let opens =
+                    |process: BorrowedFd<'_>, name: &str| errands.open_memory(process, name);
+                memory::measure(report, &stacks, &opens);
             }
             if let Some(costs) = &mut switch_costs {
                 costs.compare(&report.processes, &report.system, session.facts().narrow);
@@ -417,7 +421,9 @@ async fn observe(
             ));
         }
         let seen = match &report {
-            Some(report) if !options.silent => write(output, options, &host, report, &style)?,
+            Some(report) if !options.silent => {
+                write(output, errands, options, &host, report, &style)?
+            }
             _ => false,
         };
         Ok(Written { report, seen })
@@ -426,7 +432,7 @@ async fn observe(
     loop {
         tokio::select! {
             done = &mut finish => return done,
-            received = signals.next() => pass_on(received?, running.as_ref()),
+            received = signals.next() => pass_on(received?, running.as_ref(), errands),
         }
     }
 }
@@ -441,22 +447,20 @@ fn ends_at_once(report: &anyhow::Result<Written>) -> bool {
 }
 
 /// Its exit status, once it has ended.
-async fn wait_for(command: &mut Running, signals: &mut Signals) -> anyhow::Result<u8> {
+async fn wait_for(
+    command: &mut Running,
+    signals: &mut Signals,
+    errands: &Errands,
+) -> anyhow::Result<u8> {
     loop {
         tokio::select! {
             ended = command.ended() => {
                 ended?;
                 return command.status();
             }
-            received = signals.next() => pass_on(received?, Some(command)),
+            received = signals.next() => pass_on(received?, Some(command), errands),
         }
     }
-}
-
-/// For `-v`.
-fn tell(what: &str) {
-    // Nobody is left to be told when stderr is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
 /// Whether the stream has been told beyond `began`.

@@ -22,6 +22,9 @@ const MOST: usize = 1 << 12;
 /// What is told late mostly belongs so near to the end.
 const NEAR: usize = 16;
 
+/// Shares that are looked through for one.
+const FEW: usize = 4;
+
 /// Older ones are summed up, so many at a time. When there are so many sums, or they hold so many shares, of all
 /// CPUs together and of one at least, the older half of them become half as many, again and again: how far back a sum reaches is a
 /// small part of how long ago it was.
@@ -245,7 +248,21 @@ impl Place {
         }
     }
 
+    #[inline]
     fn put(&mut self, stretch: Stretch, keep: usize, room: usize) {
+        let last = self.stretches.back();
+        if last.is_none_or(|last| last.until >= stretch.until) {
+            return self.put_between(stretch, keep, room);
+        }
+        self.stretches.push_back(stretch);
+        if self.stretches.len() > keep {
+            self.sum_up(room);
+        }
+    }
+
+    /// It is the first one, or told late.
+    #[inline(never)]
+    fn put_between(&mut self, stretch: Stretch, keep: usize, room: usize) {
         let at = stretch.until;
         let index = self.index_of(at);
         if let Some(known) = self.stretches.get_mut(index)
@@ -299,7 +316,13 @@ impl Place {
         let mut shares = self.spare.pop().unwrap_or_default();
         let mut at = from.max(self.forgotten);
         for piece in pieces.drain(..) {
-            shares.push((piece.charge, piece.to.since(at)));
+            let (charge, ns) = (piece.charge, piece.to.since(at));
+            // Mostly a few take turns.
+            let known = shares.iter_mut().rev().take(FEW);
+            match known.into_iter().find(|share| share.0 == charge) {
+                Some(share) => share.1 += ns,
+                None => shares.push((charge, ns)),
+            }
             at = at.max(piece.to);
         }
         add_up(&mut shares);

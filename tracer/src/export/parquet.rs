@@ -19,7 +19,7 @@ use serde_arrow::schema::{SchemaLike as _, SerdeArrowSchema, TracingOptions};
 
 use super::tables::{Fork, Span, Switch, TableRow, Tables, Thread, Wait};
 use super::{Exporter, Known, in_directory};
-use crate::output::escape;
+use crate::output::{escape, file::create};
 use crate::timeline::Rows;
 
 /// Rows that are packed at once, and those that a reader can skip at once.
@@ -128,7 +128,7 @@ impl TableFile {
                 about("arch", &known.host.arch),
             ]))
             .build();
-        let file = File::create(&self.unfinished)?;
+        let file = create(&self.unfinished)?;
         Ok(ArrowWriter::try_new(file, schema, Some(properties))?)
     }
 

@@ -147,8 +147,8 @@ impl Btf {
     /// or unions, and `[N]` behind it is an element of an array. `None`: this kernel has no such field.
     pub fn field(&self, strukt: &str, path: &str) -> Option<Field> {
         // Two translation units may disagree about a name: the first that has the field answers.
+        let mut budget = MEMBERS;
         self.named(kind::STRUCT, strukt).find_map(|found| {
-            let mut budget = MEMBERS;
             let mut current = found;
             let mut field = Field {
                 bit_offset: 0,

@@ -142,7 +142,7 @@ fn locate<'a>(path: &Path, mounts: &'a [Mount]) -> Result<(&'a Mount, PathBuf), 
 }
 
 /// The lines of mountinfo: `36 35 98:0 ROOT POINT options [optional fields] - TYPE SOURCE SUPER_OPTIONS`.
-fn parse_mounts(mountinfo: &[u8]) -> Vec<Mount> {
+pub(super) fn parse_mounts(mountinfo: &[u8]) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = mountinfo
         .split(|&byte| byte == b'\n')
         .filter_map(parse_mount)
@@ -196,7 +196,7 @@ fn unescape(field: &[u8]) -> PathBuf {
 }
 
 /// The lines of `/proc/PID/cgroup`: `ID:CONTROLLERS:PATH`, version 2 being `0::PATH`. A path may hold colons.
-fn path_in(text: &[u8], hierarchy: Hierarchy) -> Option<String> {
+pub(super) fn path_in(text: &[u8], hierarchy: Hierarchy) -> Option<String> {
     text.split(|&byte| byte == b'\n').find_map(|line| {
         let mut parts = line.splitn(3, |&byte| byte == b':');
         let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);

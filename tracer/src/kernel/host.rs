@@ -38,7 +38,7 @@ pub fn online_cpus() -> u64 {
 }
 
 /// The kernel's list format: `0-3,5`.
-fn count_cpus(list: &str) -> Option<u64> {
+pub(super) fn count_cpus(list: &str) -> Option<u64> {
     list.split(',').try_fold(0_u64, |count, range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
@@ -71,12 +71,12 @@ fn preempt_mode(release: &str, version: &str) -> Option<String> {
 }
 
 /// The one in parentheses: `none voluntary (full) lazy`.
-fn chosen(modes: &str) -> Option<String> {
+pub(super) fn chosen(modes: &str) -> Option<String> {
     let (_, rest) = modes.split_once('(')?;
     Some(rest.split_once(')')?.0.to_owned())
 }
 
-fn built_in_mode(version: &str, config: Option<&str>) -> Option<String> {
+pub(super) fn built_in_mode(version: &str, config: Option<&str>) -> Option<String> {
     let has = |flag: &str| version.split_whitespace().any(|word| word == flag);
     let configured =
         |option: &str| config.is_some_and(|config| config.lines().any(|line| line == option));
@@ -124,8 +124,8 @@ fn hypervisor() -> Option<String> {
     line("/sys/hypervisor/type")
 }
 
-#[cfg(any(target_arch = "x86_64", test))]
-fn hypervisor_name(signature: &[u8]) -> String {
+#[cfg(any(target_arch = "x86_64", test, fuzzing))]
+pub(super) fn hypervisor_name(signature: &[u8]) -> String {
     let name = match signature {
         b"KVMKVMKVM\0\0\0" => "kvm",
         b"Microsoft Hv" => "hyper-v",
@@ -169,7 +169,7 @@ impl StealSample {
     }
 
     /// `cpu user nice system idle iowait irq softirq steal guest guest_nice`; guest time is part of user.
-    fn parse(stat: &str) -> Option<StealSample> {
+    pub(super) fn parse(stat: &str) -> Option<StealSample> {
         let mut words = stat.lines().next()?.split_whitespace();
         if words.next() != Some("cpu") {
             return None;

@@ -29,6 +29,30 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tr
 /// size of a record, so that a burst on an idle host is read before it fills the ring.
 const MEAN_RECORD: u64 = 96;
 
+/// What programs are loaded for.
+pub(super) struct Machine {
+    /// Online.
+    pub cpus: Vec<u32>,
+    /// How many CPUs there could be.
+    pub possible: usize,
+    pub btf: aya::Btf,
+}
+
+impl Machine {
+    /// `types` is what [`super::session::wanted_types`] asks for.
+    pub fn read(types: &[u8]) -> Result<Machine, Refusal> {
+        let unread = |(path, error): (&str, std::io::Error)| {
+            refused_by_kernel(&format!("read {path}"), &error)
+        };
+        Ok(Machine {
+            cpus: aya::util::online_cpus().map_err(unread)?,
+            possible: aya::util::nr_cpus().map_err(unread)?,
+            btf: aya::Btf::parse(types, aya::Endianness::default())
+                .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?,
+        })
+    }
+}
+
 pub(super) fn load(
     fields: &Fields,
     options: &Options,

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, Read as _},
     ops::Range,
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -34,8 +34,12 @@ const TICKS_APART: u64 = 2;
 /// The kernel hands out a page of such a file at a time.
 const READ: usize = 4096;
 
-/// Fills in what lives, in the order of the report, until it takes too long.
-pub fn measure(report: &mut Report, stacks: &[Stack]) {
+/// Opens a file of a process, which is a directory in /proc, for whoever may.
+pub type Opens<'a> = &'a dyn Fn(BorrowedFd<'_>, &str) -> Option<File>;
+
+/// Fills in what lives, in the order of the report, until it takes too long. `opens` is asked for what only the
+/// owner of a process may read.
+pub fn measure(report: &mut Report, stacks: &[Stack], opens: Opens<'_>) {
     let stacks: FxHashMap<u32, Stack> = stacks.iter().map(|stack| (stack.tid, *stack)).collect();
     let starts = Starts {
         window: report.window.start,
@@ -51,7 +55,7 @@ pub fn measure(report: &mut Report, stacks: &[Stack]) {
             continue;
         }
         if let Some(files) = Files::of(process.pid).filter(|files| starts.is_of(files, process)) {
-            fill(process, &files, &stacks, until);
+            fill(process, &files, &stacks, opens, until);
         }
     }
 }
@@ -132,10 +136,15 @@ fn suspended() -> Nanos {
     Nanos(ns(ClockId::Boottime).saturating_sub(monotonic))
 }
 
-fn fill(process: &mut Process, files: &Files, stacks: &FxHashMap<u32, Stack>, until: Instant) {
+fn fill(
+    process: &mut Process,
+    files: &Files,
+    stacks: &FxHashMap<u32, Stack>,
+    opens: Opens<'_>,
+    until: Instant,
+) {
     let page = rustix::param::page_size() as u64;
-    let mappings = files
-        .open("smaps")
+    let mappings = opens(files.0.as_fd(), "smaps")
         .and_then(|file| mappings(BufReader::with_capacity(READ, file), until));
     // After it: of who ends meanwhile smaps breaks off, and status tells of no memory any more.
     let Some(status) = files.read("status") else {
@@ -170,7 +179,7 @@ fn fill(process: &mut Process, files: &Files, stacks: &FxHashMap<u32, Stack>, un
         mappings: mappings.unwrap_or_default(),
         pointers,
         threads: procfs::number(&status, b"Threads:").unwrap_or(u64::MAX),
-        pagemap: files.open("pagemap"),
+        pagemap: opens(files.0.as_fd(), "pagemap"),
     };
     for thread in &mut process.threads {
         let Some(stack) = stacks.get(&thread.tid).filter(|_| thread.exit.is_none()) else {
@@ -237,7 +246,7 @@ impl Space {
 }
 
 /// Field 22 of `/proc/PID/stat`; the name before may hold spaces and brackets.
-fn start_ticks(stat: &[u8]) -> Option<u64> {
+pub(super) fn start_ticks(stat: &[u8]) -> Option<u64> {
     let after = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let mut fields = procfs::words(stat.get(after..)?);
     fields.nth(19).and_then(procfs::parse)
@@ -245,7 +254,7 @@ fn start_ticks(stat: &[u8]) -> Option<u64> {
 
 /// One mapping of an address space.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mapping {
+pub(super) struct Mapping {
     range: Range<u64>,
     rss_bytes: u64,
     pss_bytes: u64,
@@ -253,7 +262,7 @@ struct Mapping {
 
 /// All that a `/proc/PID/smaps` tells of: there may be tens of thousands, each told in 700 bytes. Lines that mean
 /// nothing are skipped. `None`: it takes too long.
-fn mappings(mut text: impl BufRead, until: Instant) -> Option<Vec<Mapping>> {
+pub(super) fn mappings(mut text: impl BufRead, until: Instant) -> Option<Vec<Mapping>> {
     let mut all: Vec<Mapping> = Vec::new();
     let mut line = Vec::new();
     while text.read_until(b'\n', &mut line).ok()? > 0 {
@@ -435,10 +444,28 @@ Pss:                  16 kB
         let (_, mut process) = own();
         let files = Files::of(process.pid).expect("we live");
         let stacks = FxHashMap::default();
-        fill(&mut process, &files, &stacks, Instant::now() - BUDGET);
+        let opens: Opens<'_> = &|process, name| {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            Some(File::from(
+                openat(process, name, flags, Mode::empty()).ok()?,
+            ))
+        };
+        fill(
+            &mut process,
+            &files,
+            &stacks,
+            opens,
+            Instant::now() - BUDGET,
+        );
         let memory = process.memory.expect("status is read");
         assert!(memory.rss_bytes > 0 && memory.pss_bytes.is_none());
-        fill(&mut process, &files, &stacks, Instant::now() + BUDGET);
+        fill(
+            &mut process,
+            &files,
+            &stacks,
+            opens,
+            Instant::now() + BUDGET,
+        );
         let pss = process.memory.and_then(|memory| memory.pss_bytes);
         assert!(pss.is_some_and(|bytes| bytes > 0));
     }

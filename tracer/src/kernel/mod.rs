@@ -2,13 +2,17 @@
 
 pub mod alarm;
 pub mod btf;
+pub mod capabilities;
 pub mod cgroup;
 pub mod cost;
 pub mod counts;
 mod diagnostics;
 pub mod fields;
 pub mod host;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod interrupts;
+pub mod keeper;
 mod layout;
 mod load;
 pub mod memory;

@@ -16,6 +16,8 @@ use super::btf::Btf;
 use super::fields::Fields;
 use super::session;
 use facts::Facts;
+#[cfg(any(test, fuzzing))]
+pub(super) use facts::has_tracefs;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

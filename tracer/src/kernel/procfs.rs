@@ -59,12 +59,12 @@ pub fn explain_missing_tid(tid: u32) -> String {
 
 /// A process in a container that goes by another number there.
 #[derive(Debug, PartialEq, Eq)]
-struct Inside {
+pub(super) struct Inside {
     host_pid: u32,
     comm: Vec<u8>,
 }
 
-fn named_inside(pid: u32, statuses: impl Iterator<Item = Vec<u8>>) -> Vec<Inside> {
+pub(super) fn named_inside(pid: u32, statuses: impl Iterator<Item = Vec<u8>>) -> Vec<Inside> {
     statuses
         .filter_map(|status| {
             // From the host's name space to the innermost.
@@ -80,7 +80,7 @@ fn named_inside(pid: u32, statuses: impl Iterator<Item = Vec<u8>>) -> Vec<Inside
         .collect()
 }
 
-fn explain(pid: u32, inside: &[Inside]) -> String {
+pub(super) fn explain(pid: u32, inside: &[Inside]) -> String {
     const SHOWN: usize = 5;
     let shown = inside.iter().take(SHOWN);
     let named: Vec<String> = shown
@@ -130,7 +130,7 @@ pub fn who(tid: u32) -> Option<Who> {
 }
 
 /// From `/proc/TID/stat`; see proc(5) for the numbers of its fields.
-fn priority(stat: &[u8]) -> Option<Priority> {
+pub(super) fn priority(stat: &[u8]) -> Option<Priority> {
     // The name is in parentheses, and may hold any.
     let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
     let field = |number: usize| {
@@ -162,7 +162,7 @@ pub fn cmdline(pid: u32) -> Option<String> {
     join_arguments(&bytes)
 }
 
-fn join_arguments(bytes: &[u8]) -> Option<String> {
+pub(super) fn join_arguments(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().rposition(|&byte| byte != 0)? + 1;
     let spaced: Vec<u8> = bytes[..end]
         .iter()
@@ -206,6 +206,32 @@ fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
         .split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(key))?;
     Some(rest.trim_ascii())
+}
+
+/// What a process has in memory, and what it may have.
+pub struct Space {
+    pub pss_bytes: u64,
+    pub page_table_bytes: u64,
+    pub reserved_bytes: u64,
+}
+
+impl Space {
+    /// `None`: it is gone, or somebody else's.
+    pub fn of(pid: u32) -> Option<Space> {
+        let shared = fs::read(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        Some(Space {
+            pss_bytes: number(&shared, b"Pss:")? * 1024,
+            page_table_bytes: number(&status, b"VmPTE:")? * 1024,
+            reserved_bytes: number(&status, b"VmSize:")? * 1024,
+        })
+    }
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+pub fn machine_memory(key: &[u8]) -> Option<u64> {
+    let text = fs::read("/proc/meminfo").ok()?;
+    Some(number(&text, key)? * 1024)
 }
 
 /// The first number of the line that begins with `key`.

@@ -1,11 +1,13 @@
 //! System calls that no safe wrapper covers.
 
 pub mod births;
+mod queue;
 mod words;
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+pub use queue::Queue;
 pub use words::SharedWords;
 
 use io_uring::{IoUring, opcode, squeue, types};

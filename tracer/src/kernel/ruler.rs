@@ -14,7 +14,7 @@ use tracer_common::{
 use super::{
     fields::Fields,
     layout::Layout,
-    load::load,
+    load::{Machine, load},
     preflight::{Refusal, refused_by_kernel},
     probes::{EMPTY_PAIR, SCHED_ENTRY, SCHED_EXIT, SPACE_CHANGES, TLB_FLUSH},
     session::{Narrow, Options, attach_one, load_watch, set_watched, take},
@@ -66,12 +66,11 @@ pub type Costs = [Lengths; switch_cost::KINDS as usize];
 impl Ruler {
     /// Nothing is measured yet. `types` as for a session.
     pub fn load(fields: &Fields, types: &[u8]) -> Result<Ruler, Refusal> {
-        let cpus = aya::util::online_cpus()
-            .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
-        let possible = aya::util::nr_cpus()
-            .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
-        let btf = aya::Btf::parse(types, aya::Endianness::default())
-            .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
+        let Machine {
+            cpus,
+            possible,
+            btf,
+        } = Machine::read(types)?;
         let options = Options {
             buffer: BUFFER,
             cgroups: None,

@@ -27,7 +27,7 @@ use super::{
     fields::Fields,
     interrupts,
     layout::Layout,
-    load::{is_loaded, load, load_probes, rings, watches_calls},
+    load::{Machine, is_loaded, load, load_probes, rings, watches_calls},
     preflight::{Refusal, refused_by_kernel, refused_option},
     probes::{
         EMPTY, EMPTY_PAIR, PAGE_FAULT, PROBES, SCHED_ENTRY, SCHED_EXIT, SNAPSHOT, STACKS,
@@ -101,12 +101,11 @@ impl Session {
     /// Loads; nothing is attached yet. Inside a tokio runtime only.
     /// `types` is what [`wanted_types`] asks for.
     pub fn load(fields: &Fields, types: &[u8], options: &Options) -> Result<Session, Refusal> {
-        let cpus = aya::util::online_cpus()
-            .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
-        let possible = aya::util::nr_cpus()
-            .map_err(|(path, error)| refused_by_kernel(&format!("read {path}"), &error))?;
-        let btf = aya::Btf::parse(types, aya::Endianness::default())
-            .map_err(|error| refused_by_kernel("read the kernel's BTF", &error))?;
+        let Machine {
+            cpus,
+            possible,
+            btf,
+        } = Machine::read(types)?;
         let layout = Layout::of(options.buffer, &cpus, options.narrow.is_some());
         let mut ebpf = load(fields, options, layout, possible)?;
 

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::fs::AtFlags;
 
 /// Renders once, to standard output or to a file.
 pub fn write_output(
@@ -29,7 +31,7 @@ enum Sink {
     /// A pipe, a terminal, a device: written as it is.
     Direct(BufWriter<File>),
     /// A regular or absent file: complete or not touched.
-    Replaced(BufWriter<File>, Beside),
+    Replaced(BufWriter<File>, Option<Beside>),
 }
 
 impl Output {
@@ -75,16 +77,28 @@ impl Output {
         self.closed
     }
 
+    /// What puts a file in its place, for whoever may do it then: see [`Output::finish_by`].
+    pub fn take_beside(&mut self) -> Option<Beside> {
+        match &mut self.sink {
+            Sink::Replaced(_, beside) => beside.take(),
+            Sink::Stdout | Sink::Direct(_) => None,
+        }
+    }
+
     /// Puts a file in its place.
-    pub fn finish(self) -> anyhow::Result<()> {
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        let beside = self.take_beside();
+        self.finish_by(|| beside.map_or(Ok(()), Beside::put))
+    }
+
+    /// The same, by whoever has taken what does it. Not called where nothing is to be put anywhere.
+    pub fn finish_by(self, put: impl FnOnce() -> io::Result<()>) -> anyhow::Result<()> {
         match self.sink {
             Sink::Stdout | Sink::Direct(_) => Ok(()),
-            Sink::Replaced(file, beside) => {
+            Sink::Replaced(file, _) => {
                 // Flushed by every render. Closed first: some file systems report a full disk only here.
                 drop(file);
-                beside
-                    .rename()
-                    .with_context(|| format!("write report to {}", self.name))
+                put().with_context(|| format!("write report to {}", self.name))
             }
         }
     }
@@ -106,68 +120,186 @@ fn is_stdout(path: &Path) -> bool {
 }
 
 fn open(path: &Path) -> io::Result<Sink> {
-    let direct = || {
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)
-    };
-    let to = match fs::metadata(path) {
-        // Through a symbolic link, so that the link stays one.
-        Ok(metadata) if metadata.is_file() => fs::canonicalize(path)?,
-        Ok(_) => return Ok(Sink::Direct(BufWriter::new(direct()?))),
-        // A link that leads to an absent file.
-        Err(_) if path.is_symlink() => return Ok(Sink::Direct(BufWriter::new(direct()?))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(error),
-    };
-    let (file, beside) = Beside::create(to)?;
-    Ok(Sink::Replaced(BufWriter::new(file), beside))
+    let place = Place::of(path)?;
+    if !place.is_replaced {
+        return Ok(Sink::Direct(BufWriter::new(place.open()?)));
+    }
+    let (file, beside) = Beside::create(place.path)?;
+    Ok(Sink::Replaced(BufWriter::new(file), Some(beside)))
 }
 
-/// A file in the same directory that takes another's place once it is complete; removed unless it does.
-struct Beside {
+/// A file that is written from its beginning on, and for its owner alone: it tells of everything that ran.
+pub fn create(path: &Path) -> io::Result<File> {
+    Place::of(path)?.open()
+}
+
+/// Where a path leads that somebody named as an output.
+struct Place {
+    path: PathBuf,
+    /// A regular or absent file: neither a device nor a link that leads nowhere yet.
+    is_replaced: bool,
+    /// A link that may be followed, as it is ours.
+    link: bool,
+}
+
+impl Place {
+    /// Through a symbolic link only where that is ours and leads to what is ours: else whoever may write to a
+    /// directory chooses which file of ours is written.
+    fn of(path: &Path) -> io::Result<Place> {
+        let metadata = match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Place::at(path.to_owned(), true));
+            }
+            Err(error) => return Err(error),
+        };
+        if !metadata.is_symlink() {
+            if metadata.is_file() && !is_ours(&metadata) && is_sticky(path) {
+                return Err(refused(
+                    "it is another user's, in a directory of everybody's",
+                ));
+            }
+            return Ok(Place::at(path.to_owned(), metadata.is_file()));
+        }
+        // Those in /proc are root's where this program has capabilities by its file.
+        if !is_ours(&metadata) && metadata.uid() != 0 {
+            return Err(refused("it is a symbolic link of another user"));
+        }
+        let place = match fs::metadata(path) {
+            Ok(target) if target.is_file() && !is_ours(&target) => {
+                return Err(refused("it is a symbolic link to another user's file"));
+            }
+            // So that the link stays one.
+            Ok(target) if target.is_file() => Place::at(fs::canonicalize(path)?, true),
+            // One that leads to an absent file, too.
+            _ => Place::at(path.to_owned(), false),
+        };
+        Ok(Place {
+            link: !place.is_replaced,
+            ..place
+        })
+    }
+
+    fn at(path: PathBuf, is_replaced: bool) -> Place {
+        Place {
+            path,
+            is_replaced,
+            link: false,
+        }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        // A link that somebody put there meanwhile is none that was looked at.
+        let no_follow = if self.link { 0 } else { libc::O_NOFOLLOW };
+        private()
+            .create(true)
+            .truncate(true)
+            .custom_flags(no_follow)
+            .open(&self.path)
+    }
+}
+
+fn is_ours(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Whether anybody may put a file beside it, as in `/tmp`.
+fn is_sticky(path: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    const ANYBODY: u32 = 0o002;
+    fs::metadata(directory(path))
+        .is_ok_and(|directory| directory.mode() & (STICKY | ANYBODY) == STICKY | ANYBODY)
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("{why}: name another file"),
+    )
+}
+
+/// Readable by nobody else: it names other people's processes and command lines.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}
+
+/// A file that takes another's place once it is complete, and is gone unless it does: until then it has no name, or,
+/// where the file system has no such files, one beside the other.
+pub struct Beside {
+    file: File,
     temporary: Option<PathBuf>,
     to: PathBuf,
 }
 
 impl Beside {
     fn create(to: PathBuf) -> io::Result<(File, Beside)> {
-        // Not built from the file's own name, which may be as long as names get.
-        let temporary = to.with_file_name(format!(".tracer-{}.tmp", std::process::id()));
-        // Left by a process of the same number that was killed. Where another user put it, removal or creation fails.
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        // Readable by nobody else: it names other people's processes and command lines.
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        Ok((
-            file,
-            Beside {
-                temporary: Some(temporary),
-                to,
-            },
-        ))
+        let nameless = private().custom_flags(libc::O_TMPFILE).open(directory(&to));
+        let (file, temporary) = match nameless {
+            Ok(file) => (file, None),
+            Err(_) => {
+                let temporary = free_name(&to)?;
+                (
+                    private().create_new(true).open(&temporary)?,
+                    Some(temporary),
+                )
+            }
+        };
+        let beside = Beside {
+            file: file.try_clone()?,
+            temporary,
+            to,
+        };
+        Ok((file, beside))
     }
 
-    fn rename(mut self) -> io::Result<()> {
-        let Some(temporary) = self.temporary.as_ref() else {
-            return Ok(());
-        };
-        if let Ok(replaced) = fs::metadata(&self.to) {
+    /// To be asked for by who kept it open beside others.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub fn put(mut self) -> io::Result<()> {
+        if let Ok(replaced) = fs::symlink_metadata(&self.to)
+            && replaced.is_file()
+        {
             // Who may read the old file may read the new one. Only root may give files away: try.
-            let _ = std::os::unix::fs::chown(temporary, Some(replaced.uid()), Some(replaced.gid()));
-            fs::set_permissions(temporary, Permissions::from_mode(replaced.mode() & 0o777))?;
+            let _ = fchown(&self.file, Some(replaced.uid()), Some(replaced.gid()));
+            self.file
+                .set_permissions(Permissions::from_mode(replaced.mode() & 0o777))?;
         }
+        let temporary = match self.temporary.take() {
+            Some(temporary) => temporary,
+            None => {
+                let temporary = free_name(&self.to)?;
+                let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                let (cwd, through) = (rustix::fs::CWD, AtFlags::SYMLINK_FOLLOW);
+                rustix::fs::linkat(cwd, descriptor, cwd, &temporary, through)?;
+                temporary
+            }
+        };
+        let temporary = self.temporary.insert(temporary);
         fs::rename(temporary, &self.to)?;
         self.temporary = None;
         Ok(())
+    }
+}
+
+/// In the same directory.
+fn free_name(to: &Path) -> io::Result<PathBuf> {
+    // Not built from the file's own name, which may be as long as names get.
+    let name = to.with_file_name(format!(".tracer-{}.tmp", std::process::id()));
+    // Left by a process of the same number that was killed. Where another user put it, removal or creation fails.
+    match fs::remove_file(&name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(name),
     }
 }
 
@@ -257,6 +389,17 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("read"), "again");
         assert!(link.is_symlink());
         assert_eq!(names(directory.path()), ["link", "report"]);
+        assert_eq!(fs::metadata(&path).expect("metadata").mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn until_it_is_whole_a_file_has_no_name() {
+        let directory = tempfile::tempdir().expect("directory");
+        let mut output = Output::open(Some(&directory.path().join("report"))).expect("open");
+        output.render(hello).expect("write");
+        assert_eq!(names(directory.path()), Vec::<String>::new());
+        output.finish().expect("put");
+        assert_eq!(names(directory.path()), ["report"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 pub mod escape;
 pub mod file;
-mod human;
+pub mod human;
 mod json;
 mod ndjson;
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod writer;
 
 use std::io;
 
+pub use codec::{Record, Run};
 pub use flight::Flight;
 pub use format::VERSION;
 pub use reader::Reader;
@@ -29,6 +30,14 @@ pub enum Item<'a> {
     Record(&'a [u8]),
     /// The pipeline was advanced to here.
     Advance(u64),
+}
+
+/// What is read at once.
+#[derive(Debug)]
+pub enum Part<'a> {
+    Item(Item<'a>),
+    /// Records of a block; its advances and what is told between them follow.
+    Run(Box<Run>),
 }
 
 /// Why a file cannot be read at all.

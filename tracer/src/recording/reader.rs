@@ -3,12 +3,12 @@
 
 use std::io::{self, Read};
 
-use super::codec::{Decoder, Items};
+use super::codec::{Decoder, Items, Run};
 use super::format::{
     BLOCK_HEADER, BlockHeader, LARGEST, MAGIC, MOST_ITEMS, PREFIX, VERSION, agree, block_kind,
     take, take_u32, unpack,
 };
-use super::{Item, OpenError};
+use super::{Item, OpenError, Part};
 
 pub struct Reader<R: Read> {
     input: R,
@@ -82,18 +82,45 @@ impl<R: Read> Reader<R> {
     }
 
     /// The items of the next block, in the order in which they were written. False: there is none.
-    pub fn next_block(&mut self, mut each: impl FnMut(Item<'_>)) -> io::Result<bool> {
+    pub fn next_block(&mut self, each: impl FnMut(Item<'_>)) -> io::Result<bool> {
+        let more = self.begin_block()?;
+        Ok(more && self.tell_items(each))
+    }
+
+    /// The same, with all records of a block as one where they can be told in the order of time.
+    pub fn next_part(&mut self, mut each: impl FnMut(Part<'_>)) -> io::Result<bool> {
+        if !self.begin_block()? {
+            return Ok(false);
+        }
+        if !self.decoder.is_orderly() {
+            return Ok(self.tell_items(|item| each(Part::Item(item))));
+        }
+        let decoder = self.decoder.another()?;
+        let decoder = std::mem::replace(&mut self.decoder, decoder);
+        let run = Run::new(decoder, &mut self.items);
+        self.cut = run.is_none();
+        if let Some(run) = run {
+            each(Part::Run(Box::new(run)));
+            self.items.iter().map(Part::Item).for_each(each);
+        }
+        Ok(!self.cut)
+    }
+
+    /// Goes on to the next block of items.
+    fn begin_block(&mut self) -> io::Result<bool> {
         while self.trailer.is_none() && !self.cut {
             let Next::Block(header) = self.read_block()? else {
                 self.cut = true;
                 break;
             };
             match header.kind {
-                block_kind::ITEMS if self.unpack_items(header).is_some() => {
-                    self.items.iter().for_each(&mut each);
-                    return Ok(true);
+                block_kind::ITEMS => {
+                    let count = header.items as usize;
+                    let begun =
+                        count <= MOST_ITEMS && self.decoder.begin(&self.payload, count).is_some();
+                    self.cut = !begun;
+                    return Ok(begun);
                 }
-                block_kind::ITEMS => self.cut = true,
                 block_kind::TRAILER => {
                     self.trailer = self.unpack_trailer();
                     self.cut = self.trailer.is_none();
@@ -103,6 +130,15 @@ impl<R: Read> Reader<R> {
             }
         }
         Ok(false)
+    }
+
+    /// All items of the block, if it is whole.
+    fn tell_items(&mut self, each: impl FnMut(Item<'_>)) -> bool {
+        self.cut = self.decoder.decode(&mut self.items).is_none();
+        if !self.cut {
+            self.items.iter().for_each(each);
+        }
+        !self.cut
     }
 
     /// What the writer's caller wrote last, once there is no next block. `None`: it did not come to that.
@@ -133,14 +169,6 @@ impl<R: Read> Reader<R> {
         } else {
             Next::Cut
         })
-    }
-
-    fn unpack_items(&mut self, header: BlockHeader) -> Option<()> {
-        let count = header.items as usize;
-        if count > MOST_ITEMS {
-            return None;
-        }
-        self.decoder.decode(&self.payload, count, &mut self.items)
     }
 
     fn unpack_trailer(&self) -> Option<Vec<u8>> {

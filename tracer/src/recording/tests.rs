@@ -8,7 +8,7 @@ use super::codec::{Encoder, Items};
 use super::format::{
     BLOCK_HEADER, BLOCK_ITEMS, BLOCK_NS, BlockHeader, MAGIC, PREFIX, VERSION, block_kind,
 };
-use super::{Item, OpenError, Reader, Writer};
+use super::{Item, OpenError, Part, Reader, Record, Writer};
 use crate::engine::tests::bytes;
 
 #[path = "../../tests/support/noisy.rs"]
@@ -228,7 +228,7 @@ fn all_kinds_of_the_stream_are_known() {
         let bytes = payload.len();
         assert!(bytes < 5_000, "kind {kind}: {bytes} bytes");
         assert!(
-            items.places.iter().all(|place| place.what >= 2),
+            items.places.iter().all(|place| place.head.what >= 2),
             "kind {kind} is raw"
         );
     }
@@ -307,6 +307,105 @@ proptest! {
         // Whether that can be read is chance.
         let _ = read_block(header, &payload);
     }
+}
+
+/// What is told of a file by parts: each run, and what follows it.
+fn parts(file: &[u8]) -> Vec<(Vec<Vec<u8>>, Vec<Owned>)> {
+    let mut reader = Reader::open(file).expect("its header is whole");
+    let mut parts = vec![(Vec::new(), Vec::new())];
+    let each = |part: Part<'_>| match part {
+        Part::Item(item) => parts.last_mut().expect("one").1.push(owned(item)),
+        Part::Run(mut run) => {
+            let mut records = Vec::new();
+            while let Some((at_ns, cpu)) = run.front() {
+                let mut bytes = [0; record::Switch::BYTES];
+                let record = match run.take_next() {
+                    Record::Bytes(bytes) => bytes.to_vec(),
+                    Record::Switch(switch) => {
+                        switch.write_to(&mut bytes);
+                        bytes.to_vec()
+                    }
+                };
+                assert_eq!(place_of(&record), (at_ns, cpu));
+                records.push(record);
+            }
+            assert_eq!(
+                run.end(),
+                records.last().map_or(0, |record| place_of(record).0)
+            );
+            parts.push((records, Vec::new()));
+        }
+    };
+    let mut each = each;
+    while reader.next_part(&mut each).expect("a slice can be read") {}
+    assert!(!reader.is_cut());
+    parts
+}
+
+/// Time and CPU.
+fn place_of(record: &[u8]) -> (u64, u16) {
+    let field = |from: usize| {
+        record[from..from + 8]
+            .try_into()
+            .map_or(0, u64::from_ne_bytes)
+    };
+    let cpu = [record[12], record[13]];
+    (field(0), u16::from_ne_bytes(cpu))
+}
+
+/// Records of few times on few CPUs, so that many are of one time; some belong to a history.
+fn any_orderly_record() -> impl Strategy<Value = Vec<u8>> {
+    let kinds = prop::sample::select(vec![0, 0, 0, 1, 2, 4, 16]);
+    (kinds, 0..3u16, 1000..1020u64, any::<u64>()).prop_map(|(index, cpu, at_ns, seed)| {
+        let (kind, length) = KINDS[index];
+        let words = (0..30u64).flat_map(|word| (seed >> word & 3).to_ne_bytes());
+        let body: Vec<u8> = words.take(length - size_of::<Header>()).collect();
+        record(kind, cpu, at_ns, 0, &body)
+    })
+}
+
+proptest! {
+    /// Its records in the order of time, those of one time by CPU; then, in their own order, its advances and what
+    /// belongs to a history.
+    #[test]
+    fn an_orderly_block_is_told_in_the_order_of_time(
+        records in prop::collection::vec(any_orderly_record(), 0..200),
+        advances in prop::collection::vec((any::<prop::sample::Index>(), 0..1000u64), 0..3),
+    ) {
+        let mut block: Vec<Owned> = records.into_iter().map(Owned::Record).collect();
+        for (place, watermark) in advances {
+            block.insert(place.index(block.len() + 1), Owned::Advance(watermark));
+        }
+        let is_told_later = |item: &Owned| match item {
+            Owned::Record(record) => record[8..10] == kind::LEFT.to_ne_bytes(),
+            Owned::Advance(_) => true,
+        };
+        let (later, ordered): (Vec<_>, Vec<_>) = block.iter().cloned().partition(is_told_later);
+        let records = ordered.into_iter().filter_map(|item| match item {
+            Owned::Record(record) => Some(record),
+            Owned::Advance(_) => None,
+        });
+        let mut records: Vec<Vec<u8>> = records.collect();
+        records.sort_by_key(|record| place_of(record));
+        let told = parts(&file(&[block.clone()]));
+        let empty = (Vec::new(), Vec::new());
+        if block.is_empty() {
+            prop_assert_eq!(told, vec![empty]);
+        } else {
+            prop_assert_eq!(told, vec![empty, (records, later)]);
+        }
+    }
+}
+
+/// A record of a time that an advance before it has passed, or one that is not known.
+#[test]
+fn a_block_out_of_order_is_told_as_it_was_written() {
+    let (kind, length) = KINDS[0];
+    let switch = |at_ns| Owned::Record(record(kind, 0, at_ns, 0, &vec![1; length - 16]));
+    let late = vec![switch(30), Owned::Advance(20), switch(10)];
+    let unknown = vec![switch(30), Owned::Record(b"what is this".to_vec())];
+    let told = parts(&file(&[late.clone(), unknown.clone()]));
+    assert_eq!(told, [(Vec::new(), [late, unknown].concat())]);
 }
 
 /// The beginning of a file, up to its first block.

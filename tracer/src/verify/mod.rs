@@ -23,7 +23,17 @@ pub use self::samples::{CONFIDENCE, Interval, RESAMPLES, Samples, Summary};
 pub use self::{experiments::EXPERIMENTS, lab::Lab};
 
 /// Of the experiments, in the order in which they run: the fundamental ones first.
-pub const NAMES: [&str; 3] = ["switch", "tlb", "self"];
+pub const NAMES: [&str; 9] = [
+    "create",
+    "switch",
+    "tlb",
+    "self",
+    "memory",
+    "oversubscribe",
+    "talk",
+    "lock",
+    "isolation",
+];
 
 /// How much time there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +159,18 @@ impl Measurement {
         }
     }
 
+    /// One quantity by another.
+    pub fn ratio(name: impl Into<String>, samples: &Samples, by: &Samples) -> Measurement {
+        Measurement {
+            name: name.into(),
+            unit: Unit::Ratio,
+            summary: samples
+                .over(by)
+                .ok_or_else(|| "nothing was measured".to_owned()),
+            note: None,
+        }
+    }
+
     /// A number that was counted and not sampled.
     pub fn counted(name: impl Into<String>, unit: Unit, value: f64, n: u64) -> Measurement {
         Measurement {
@@ -198,7 +220,9 @@ impl Claim {
             Ok(summary) => judge(summary),
             Err(why) => (Verdict::NotAvailable, why.clone()),
         };
+        // A number that does not tell is none: the reason has it.
         let summary = measurement.summary.as_ref().ok();
+        let summary = summary.filter(|_| verdict != Verdict::NotAvailable);
         Claim {
             name,
             claim,
@@ -239,4 +263,19 @@ impl Experiment {
 /// A number of a report; `None`: n/a.
 pub fn number(report: &Value, pointer: &str) -> Option<f64> {
     report.pointer(pointer)?.as_f64()
+}
+
+/// The threads of a report that have this name.
+pub fn named<'a>(report: &'a Value, comm: &str) -> Vec<&'a Value> {
+    let processes = report["processes"].as_array().into_iter().flatten();
+    processes
+        .filter_map(|process| process["threads"].as_array())
+        .flatten()
+        .filter(|thread| thread["comm"] == comm)
+        .collect()
+}
+
+/// Of those that know it.
+pub fn sum(rows: &[&Value], pointer: &str) -> f64 {
+    rows.iter().filter_map(|row| number(row, pointer)).sum()
 }

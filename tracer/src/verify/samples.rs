@@ -65,6 +65,24 @@ impl Samples {
         quantile(&mut self.0.clone(), 0.5)
     }
 
+    /// By others: each end of the interval by the other end of theirs, which is rather too wide. `None`: there are
+    /// none of the ones or of the others.
+    pub fn over(&self, others: &Samples) -> Option<Summary> {
+        let (ours, theirs) = (self.summary()?, others.summary()?);
+        Some(Summary {
+            n: ours.n.min(theirs.n),
+            median: ours.median / theirs.median,
+            p99: ours.p99 / theirs.median,
+            interval: ours
+                .interval
+                .zip(theirs.interval)
+                .map(|(ours, theirs)| Interval {
+                    low: ours.low / theirs.high,
+                    high: ours.high / theirs.low,
+                }),
+        })
+    }
+
     /// `None`: there are none.
     pub fn summary(&self) -> Option<Summary> {
         let mut sorted = self.0.clone();
@@ -115,6 +133,18 @@ impl Summary {
     pub fn is_noisy(&self) -> bool {
         self.interval
             .is_none_or(|it| it.high - it.low > NOISY * self.median.abs())
+    }
+
+    /// Whether the median is above; `None`: it cannot be told.
+    pub fn is_above(&self, limit: f64) -> Option<bool> {
+        let [low, high] = self
+            .interval
+            .map_or([self.median; 2], |it| [it.low, it.high]);
+        match (low > limit, high < limit) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
     }
 }
 
@@ -183,6 +213,22 @@ mod tests {
         let mixed = wide(samples((0..400).map(|n| n % 4)));
         assert!(drifting >= mixed, "{drifting} {mixed}");
         assert_eq!(wide(samples([5; 50])), 0.0);
+    }
+
+    #[test]
+    fn a_ratio_is_known_no_better_than_either_side() {
+        let [ones, twos] = [
+            samples([90, 100, 110].repeat(10)),
+            samples([180, 200, 220].repeat(10)),
+        ];
+        let ratio = twos.over(&ones).expect("samples");
+        let interval = ratio.interval.expect("enough of them");
+        assert_eq!((ratio.n, ratio.median), (30, 2.0));
+        assert!(interval.low < 2.0 && interval.high > 2.0, "{interval:?}");
+        assert_eq!(ratio.is_above(2.0), None);
+        assert_eq!(ratio.is_above(interval.low / 2.0), Some(true));
+        assert_eq!(ratio.is_above(interval.high * 2.0), Some(false));
+        assert_eq!(twos.over(&Samples::default()), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use super::{Deadline, LONG, WorkloadOptions, again, join, sched, spawn, tell, wait};
 use crate::kernel::raw::births::{clone3, fork, posix_spawn, vfork};
 
-const PROGRAM: &CStr = c"/bin/true";
+pub const PROGRAM: &CStr = c"/bin/true";
 
 /// One thread for each way: who created what tells how.
 pub fn kinds(options: &WorkloadOptions) -> anyhow::Result<()> {
@@ -62,7 +62,7 @@ pub fn forks(options: &WorkloadOptions) -> anyhow::Result<()> {
     tell(&format!("{count} {}\n", began.elapsed().as_nanos()))
 }
 
-fn reaped(child: io::Result<Pid>) -> anyhow::Result<()> {
+pub fn reaped(child: io::Result<Pid>) -> anyhow::Result<()> {
     let child = child.context("create a child")?;
     let ended = waitpid(Some(child), WaitOptions::empty()).context("wait for a child")?;
     let status = ended.and_then(|(_, status)| status.exit_status());

@@ -3,14 +3,18 @@
 
 mod births;
 mod churn;
+mod compute;
+mod create;
 mod demo;
 mod ends;
 mod identity;
+mod idle;
 mod ladder;
 mod load;
 mod memory;
 mod pingpong;
 mod planted;
+mod python;
 mod relay;
 mod sched;
 mod stage;
@@ -42,6 +46,8 @@ pub struct WorkloadOptions {
     pub tied: bool,
     /// Waits there before it begins.
     pub staged: bool,
+    /// Ends when this parent does.
+    pub child_of: Option<u32>,
 }
 
 impl From<WorkloadArguments> for WorkloadOptions {
@@ -55,6 +61,7 @@ impl From<WorkloadArguments> for WorkloadOptions {
             cpus: arguments.cpus,
             tied: arguments.tied,
             staged: arguments.staged,
+            child_of: arguments.child_of,
         }
     }
 }
@@ -200,6 +207,11 @@ const WORKLOADS: &[Workload] = &[
         run: memory::stacks,
     },
     Workload {
+        name: "create",
+        about: "COUNT births by each call, one after the other on one CPU, each timed; their parent has SIZE in memory",
+        run: create::run,
+    },
+    Workload {
         name: "hops",
         about: "one thread moves itself between two CPUs COUNT times, each time by a thread of the kernel",
         run: relay::hops,
@@ -224,7 +236,112 @@ const WORKLOADS: &[Workload] = &[
         about: "the same by processes, through pipes",
         run: relay::processes_pipe,
     },
+    Workload {
+        name: "relay-processes-spin",
+        about: "two processes look at a word in memory that they share until it changes, COUNT rounds, each timed",
+        run: relay::processes_spin,
+    },
+    Workload {
+        name: "relay-processes-socket",
+        about: "two processes pass a byte on, through a pair of sockets",
+        run: relay::processes_socket,
+    },
+    Workload {
+        name: "relay-processes-tcp",
+        about: "the same over loopback",
+        run: relay::processes_tcp,
+    },
+    Workload {
+        name: "relay-processes-queue",
+        about: "the same through POSIX message queues",
+        run: relay::processes_queue,
+    },
+    Workload {
+        name: "compute-threads",
+        about: "PARTIES threads that compute for DURATION, and how much they get done",
+        run: compute::threads,
+    },
+    Workload {
+        name: "compute-processes",
+        about: "the same by processes",
+        run: compute::processes,
+    },
+    Workload {
+        name: "compute-naps",
+        about: "the same by threads that sleep half of the time",
+        run: compute::naps,
+    },
+    Workload {
+        name: "compute-mutex",
+        about: "the same by threads that add to one sum, under a lock",
+        run: compute::mutex,
+    },
+    Workload {
+        name: "compute-messages",
+        about: "the same by threads that send what they have to one that adds",
+        run: compute::messages,
+    },
+    Workload {
+        name: "compute-locked",
+        about: "the same by threads of which one computes at a time",
+        run: compute::locked,
+    },
+    Workload {
+        name: "python",
+        about: "PARTIES threads of Python that count, and processes: COUNT rounds of DURATION",
+        run: python::run,
+    },
+    Workload {
+        name: "idle-threads",
+        about: "COUNT times PARTIES more threads that do nothing, and what memory they take",
+        run: idle::threads,
+    },
+    Workload {
+        name: "idle-forked",
+        about: "the same by copies of one process",
+        run: idle::forked,
+    },
+    Workload {
+        name: "idle-started",
+        about: "the same by processes that are started",
+        run: idle::started,
+    },
+    Workload {
+        name: "crashes-apart",
+        about: "COUNT times a thread crashes in a process of PARTIES threads, beside another process",
+        run: ends::apart,
+    },
     // What the others run again.
+    Workload {
+        name: "relay-member-spin",
+        about: "one of the processes of a relay; its input is the memory",
+        run: relay::member_spin,
+    },
+    Workload {
+        name: "relay-member-queue",
+        about: "one of those processes; its input and output are message queues",
+        run: relay::member_queue,
+    },
+    Workload {
+        name: "compute-member",
+        about: "one of the processes that compute; its input is the memory",
+        run: compute::process,
+    },
+    Workload {
+        name: "idle",
+        about: "sleeps until its input ends",
+        run: idle::one,
+    },
+    Workload {
+        name: "crash-thread",
+        about: "a process of PARTIES threads, one of which reads where it must not",
+        run: ends::crash_thread,
+    },
+    Workload {
+        name: "create-alone",
+        about: "create in a process of one thread",
+        run: create::alone,
+    },
     Workload {
         name: "relay-member-futex",
         about: "one of those processes; its input is the memory",
@@ -260,6 +377,9 @@ pub fn run(options: &WorkloadOptions) -> anyhow::Result<()> {
         Some(workload) => {
             if options.tied {
                 stage::tie()?;
+            }
+            if let Some(parent) = options.child_of {
+                stage::follow(parent)?;
             }
             (workload.run)(options).with_context(|| format!("run workload {}", workload.name))
         }
@@ -323,6 +443,13 @@ fn again(name: &str, duration: Option<Duration>) -> anyhow::Result<Command> {
     if let Some(duration) = duration {
         command.args(["--duration", &format!("{}us", duration.as_micros())]);
     }
+    Ok(command)
+}
+
+/// The same as a part of this pattern, which ends when the thread ends that starts it: start it from the first one.
+fn member(name: &str) -> anyhow::Result<Command> {
+    let mut command = again(name, None)?;
+    command.args(["--child-of", &std::process::id().to_string()]);
     Ok(command)
 }
 

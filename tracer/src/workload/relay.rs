@@ -1,19 +1,21 @@
 //! Several that pass a token on in a ring, on as few CPUs as asked for. Each pass is a wake-up and, on one CPU, a
 //! switch. The first of them times the rounds.
 
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+mod place;
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
-use rustix::process::getppid;
 use rustix::thread::futex;
-use rustix::time::Timespec;
 
-use super::{WorkloadOptions, again, join, monotonic, sched, spawn, stage, wait};
-use crate::kernel::raw::SharedWords;
+use super::{WorkloadOptions, join, member, monotonic, sched, spawn, stage, wait};
+use crate::kernel::raw::{Queue, SharedWords};
+use place::{APART, Place};
 
 /// Rounds by default.
 const ROUNDS: u64 = 10_000;
@@ -21,100 +23,7 @@ const ROUNDS: u64 = 10_000;
 const BATCH: u64 = 20;
 /// Rounds that find caches and predictors as those before left them.
 const WARM: u64 = 200;
-/// Words of the parties are so far apart that no two share a line of the cache.
-const APART: usize = 32;
 const LINE: usize = 64;
-
-/// What one of them waits on, and what it wakes the next with.
-enum Place {
-    Futex {
-        words: Arc<SharedWords>,
-        own: usize,
-        next: usize,
-        flags: futex::Flags,
-        /// Ends when that one is not its parent any more.
-        parent: Option<rustix::process::Pid>,
-    },
-    Pipe {
-        from: PipeReader,
-        to: PipeWriter,
-    },
-}
-
-/// A word of a party.
-const EMPTY: u32 = 0;
-const TOKEN: u32 = 1;
-const END: u32 = 2;
-
-impl Place {
-    /// Until the token comes; `false`: it is over.
-    fn take(&mut self) -> anyhow::Result<bool> {
-        match self {
-            Place::Futex {
-                words,
-                own,
-                flags,
-                parent,
-                ..
-            } => {
-                let word = words.word(*own * APART);
-                loop {
-                    match word.load(Ordering::Acquire) {
-                        EMPTY => {}
-                        TOKEN => {
-                            word.store(EMPTY, Ordering::Relaxed);
-                            return Ok(true);
-                        }
-                        _ => return Ok(false),
-                    }
-                    let patience = Timespec {
-                        tv_sec: 1,
-                        tv_nsec: 0,
-                    };
-                    match futex::wait(word, *flags, EMPTY, Some(&patience)) {
-                        Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                        Err(rustix::io::Errno::TIMEDOUT) => {
-                            if parent.is_some() && getppid() != *parent {
-                                return Ok(false);
-                            }
-                        }
-                        Err(error) => return Err(error).context("wait for the token"),
-                    }
-                }
-            }
-            Place::Pipe { from, .. } => {
-                let mut byte = [0];
-                Ok(from.read(&mut byte).context("wait for the token")? == 1)
-            }
-        }
-    }
-
-    fn pass(&mut self) -> anyhow::Result<()> {
-        match self {
-            Place::Futex {
-                words, next, flags, ..
-            } => put(words.word(*next * APART), *flags, TOKEN),
-            Place::Pipe { to, .. } => to.write_all(&[1]).context("pass the token on"),
-        }
-    }
-
-    /// Tells the next one that it is over.
-    fn end(&mut self) -> anyhow::Result<()> {
-        match self {
-            Place::Futex {
-                words, next, flags, ..
-            } => put(words.word(*next * APART), *flags, END),
-            // Its input ends when this end is closed.
-            Place::Pipe { .. } => Ok(()),
-        }
-    }
-}
-
-fn put(word: &AtomicU32, flags: futex::Flags, what: u32) -> anyhow::Result<()> {
-    word.store(what, Ordering::Release);
-    futex::wake(word, flags, 1).context("wake the next one")?;
-    Ok(())
-}
 
 /// Memory that a party uses each time it has the token.
 struct WorkingSet(Vec<u8>);
@@ -145,6 +54,13 @@ impl Ring {
             parties: options.parties.unwrap_or(2).clamp(2, 1_000) as usize,
             rounds: options.count.unwrap_or(ROUNDS),
             cpus,
+        })
+    }
+
+    fn pair(options: &WorkloadOptions) -> anyhow::Result<Ring> {
+        Ok(Ring {
+            parties: 2,
+            ..Ring::of(options)?
         })
     }
 
@@ -218,7 +134,6 @@ pub fn threads_futex(options: &WorkloadOptions) -> anyhow::Result<()> {
         own,
         next: (own + 1) % ring.parties,
         flags: futex::Flags::PRIVATE,
-        parent: None,
     };
     threads(&ring, options, (0..ring.parties).map(place).collect())
 }
@@ -227,7 +142,7 @@ pub fn threads_pipe(options: &WorkloadOptions) -> anyhow::Result<()> {
     let ring = Ring::of(options)?;
     let places = pipes(ring.parties)?
         .into_iter()
-        .map(|(from, to)| Place::Pipe { from, to });
+        .map(|(from, to)| Place::stream(from, to));
     threads(&ring, options, places.collect())
 }
 
@@ -276,26 +191,75 @@ pub fn processes_pipe(options: &WorkloadOptions) -> anyhow::Result<()> {
         )
     });
     let members = members.collect();
-    processes(&ring, options, members, Place::Pipe { from, to })
+    processes(&ring, options, members, Place::stream(from, to))
+}
+
+/// Two processes, at the ends of one connection.
+fn processes_stream(
+    options: &WorkloadOptions,
+    own: impl Into<OwnedFd>,
+    other: impl Into<OwnedFd>,
+) -> anyhow::Result<()> {
+    let twice = |fd: OwnedFd| anyhow::Ok((fd.try_clone().context("share a connection")?, fd));
+    let (from, to) = twice(own.into())?;
+    let (stdin, stdout) = twice(other.into())?;
+    let members = vec![("relay-member-pipe", stdin.into(), stdout.into())];
+    processes(
+        &Ring::pair(options)?,
+        options,
+        members,
+        Place::stream(from, to),
+    )
+}
+
+pub fn processes_socket(options: &WorkloadOptions) -> anyhow::Result<()> {
+    let (own, other) = UnixStream::pair().context("create sockets")?;
+    processes_stream(options, own, other)
+}
+
+pub fn processes_tcp(options: &WorkloadOptions) -> anyhow::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on loopback")?;
+    let address = listener.local_addr().context("find the port")?;
+    let own = TcpStream::connect(address).context("connect over loopback")?;
+    let (other, _) = listener.accept().context("accept a connection")?;
+    for end in [&own, &other] {
+        end.set_nodelay(true).context("send each word at once")?;
+    }
+    processes_stream(options, own, other)
+}
+
+pub fn processes_queue(options: &WorkloadOptions) -> anyhow::Result<()> {
+    let queue = || -> anyhow::Result<(Queue, Queue)> {
+        let queue = Queue::new().context("create a message queue")?;
+        Ok((queue.try_clone().context("share a message queue")?, queue))
+    };
+    let ((from, their_to), (to, their_from)) = (queue()?, queue()?);
+    let [stdin, stdout] = [their_from, their_to].map(|queue| Stdio::from(OwnedFd::from(queue)));
+    let members = vec![("relay-member-queue", stdin, stdout)];
+    let place = Place::Queue { from, to };
+    processes(&Ring::pair(options)?, options, members, place)
 }
 
 pub fn processes_futex(options: &WorkloadOptions) -> anyhow::Result<()> {
+    processes_words(options, "relay-member-futex", Place::futex_shared)
+}
+
+pub fn processes_spin(options: &WorkloadOptions) -> anyhow::Result<()> {
+    processes_words(options, "relay-member-spin", Place::spin)
+}
+
+type OfWords = fn(Arc<SharedWords>, usize, usize) -> Place;
+
+fn processes_words(options: &WorkloadOptions, name: &str, place: OfWords) -> anyhow::Result<()> {
     let ring = Ring::of(options)?;
     let (words, memory) =
         SharedWords::shared(ring.parties * APART).context("create memory to share")?;
     let mut members = Vec::new();
     for _ in 1..ring.parties {
         let memory = memory.try_clone().context("share memory")?;
-        members.push(("relay-member-futex", Stdio::from(memory), Stdio::null()));
+        members.push((name, Stdio::from(memory), Stdio::null()));
     }
-    let place = Place::Futex {
-        words: Arc::new(words),
-        own: 0,
-        next: 1,
-        flags: futex::Flags::empty(),
-        parent: None,
-    };
-    processes(&ring, options, members, place)
+    processes(&ring, options, members, place(Arc::new(words), 0, 1))
 }
 
 fn processes(
@@ -306,7 +270,7 @@ fn processes(
 ) -> anyhow::Result<()> {
     let mut children = Vec::new();
     for (index, (name, stdin, stdout)) in (1_usize..).zip(members) {
-        let mut command = again(name, None)?;
+        let mut command = member(name)?;
         command.args(["--count", &index.to_string()]);
         command.args(["--parties", &ring.parties.to_string()]);
         if let Some(size) = options.size {
@@ -326,25 +290,40 @@ fn processes(
 }
 
 /// Another process of the ring, by its number.
-pub fn member_futex(options: &WorkloadOptions) -> anyhow::Result<()> {
+fn member_words(options: &WorkloadOptions, place: OfWords) -> anyhow::Result<()> {
     let parties = options.parties.unwrap_or(2).max(2) as usize;
     let own = options.count.unwrap_or(1) as usize % parties;
     let words = SharedWords::of(&io::stdin(), parties * APART).context("share memory")?;
-    let place = Place::Futex {
-        words: Arc::new(words),
-        own,
-        next: (own + 1) % parties,
-        flags: futex::Flags::empty(),
-        parent: getppid(),
-    };
-    follow(place, options)
+    follow(place(Arc::new(words), own, (own + 1) % parties), options)
+}
+
+pub fn member_futex(options: &WorkloadOptions) -> anyhow::Result<()> {
+    member_words(options, Place::futex_shared)
+}
+
+pub fn member_spin(options: &WorkloadOptions) -> anyhow::Result<()> {
+    member_words(options, Place::spin)
+}
+
+/// What standard input and output are.
+fn ends() -> anyhow::Result<(OwnedFd, OwnedFd)> {
+    let own = |result: rustix::io::Result<OwnedFd>| result.context("take input and output");
+    Ok((
+        own(rustix::io::dup(io::stdin()))?,
+        own(rustix::io::dup(io::stdout()))?,
+    ))
 }
 
 pub fn member_pipe(options: &WorkloadOptions) -> anyhow::Result<()> {
-    let own = |result: rustix::io::Result<OwnedFd>| result.context("take the pipes");
-    let place = Place::Pipe {
-        from: own(rustix::io::dup(io::stdin()))?.into(),
-        to: own(rustix::io::dup(io::stdout()))?.into(),
+    let (from, to) = ends()?;
+    follow(Place::stream(from, to), options)
+}
+
+pub fn member_queue(options: &WorkloadOptions) -> anyhow::Result<()> {
+    let (from, to) = ends()?;
+    let place = Place::Queue {
+        from: Queue::of(from),
+        to: Queue::of(to),
     };
     follow(place, options)
 }

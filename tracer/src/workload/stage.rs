@@ -1,11 +1,13 @@
 //! A pattern that `verify` plays: it ends when its standard input does, so that nothing is left of it whatever becomes
-//! of who started it; and it may wait there until somebody looks.
+//! of who started it; and it may wait there until somebody looks. Processes that it starts end with it.
 
+use std::fmt::Display;
 use std::io::{BufRead as _, Read as _, stdin};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock};
 
 use anyhow::Context as _;
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::{WorkloadOptions, spawn, tell};
 
@@ -30,6 +32,17 @@ pub fn tie() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// From now on the end of the parent's thread that started this process ends it, too.
+pub fn follow(parent: u32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("follow the parent")?;
+    // It may have ended before that.
+    anyhow::ensure!(
+        std::os::unix::process::parent_id() == parent,
+        "the parent has ended"
+    );
+    Ok(())
+}
+
 /// Where asked to: tells that these take part, and waits for a line. Else does nothing.
 pub fn ready(options: &WorkloadOptions, tids: impl IntoIterator<Item = u32>) -> anyhow::Result<()> {
     if !options.staged {
@@ -43,7 +56,7 @@ pub fn ready(options: &WorkloadOptions, tids: impl IntoIterator<Item = u32>) -> 
 }
 
 /// What was measured, one name a line.
-pub fn told(name: &str, samples: &[u64]) -> anyhow::Result<()> {
+pub fn told<N: Display>(name: &str, samples: &[N]) -> anyhow::Result<()> {
     let mut line = format!("{name}:");
     for sample in samples {
         line.push(' ');

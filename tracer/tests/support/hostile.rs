@@ -1,13 +1,18 @@
-//! What hostile files are tried on: by `fuzz/`, and with what that found worth keeping by `tests/corpus.rs`.
+//! What hostile input is tried on: by `fuzz/`, and with what that found worth keeping by `tests/corpus.rs`.
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
+use clap::{Parser as _, error::ErrorKind};
 use tracer::{
     audit::Tolerance,
+    cli::{Cli, Command, usage},
+    cmd,
     engine::Facts,
     export::{self, Known},
     host::Host,
+    kernel::{btf::Btf, fields, session::wanted_types},
     model::{Cpu, Nanos, Timestamp},
     output::{self, Format, Style},
     pipeline::{Pipeline, Replay, Settings},
@@ -120,6 +125,77 @@ pub fn record(mut bytes: &[u8]) {
     assert!(!reader.is_cut());
     assert!(read == pushed, "{read:?} and {pushed:?}");
     replay(&file);
+}
+
+/// Any bytes as the types of a kernel: what is found in them is within them, and what is made of them are types again.
+pub fn types(bytes: &[u8]) {
+    let Ok(btf) = Btf::parse(bytes.to_vec()) else {
+        return;
+    };
+    // Twelve bytes each, and they follow each other.
+    assert!(btf.types() <= bytes.len() / 12);
+    let fields = fields::resolve(&btf);
+    assert!(fields.offsets.iter().all(|(_, offset)| *offset <= 1 << 32));
+    for (strukt, path) in [
+        ("s", "a"),
+        ("s", "a.b"),
+        ("s", "a[3].b"),
+        ("s", "a[4294967295]"),
+    ] {
+        btf.field(strukt, path);
+    }
+    btf.enumerator("e", "a");
+    btf.tracepoint("t");
+    let outline = btf.outline(&wanted_types());
+    let outline = Btf::parse(outline).expect("what is made of types are types");
+    assert!(outline.types() <= btf.types());
+}
+
+/// Any bytes as a command line, with a zero byte between arguments: it is understood, or refused on one clean line.
+pub fn arguments(bytes: &[u8]) {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+
+    let words = bytes.split(|&byte| byte == 0);
+    let words = words.map(|word| OsString::from_vec(word.to_vec()));
+    let arguments: Vec<OsString> = [OsString::from("tracer")]
+        .into_iter()
+        .chain(words)
+        .collect();
+    match Cli::try_parse_from(&arguments) {
+        Ok(cli) => accepted(&cli.command),
+        // Answers, which would be printed.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) => {}
+        Err(error) => {
+            let error = usage::answer(&error, arguments.into_iter()).expect_err("no answer");
+            let line = cmd::message(&error);
+            assert_eq!(cmd::exit_code(&error), 2, "{line}");
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+        }
+    }
+}
+
+fn accepted(command: &Command) {
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let times = |times: &[Option<Duration>]| {
+        for time in times.iter().flatten() {
+            assert!(*time > Duration::ZERO && *time <= year, "{time:?}");
+        }
+    };
+    match command {
+        Command::Run(run) => {
+            times(&[run.duration, run.interval, run.slower]);
+            let buffer = run.buffer.unwrap_or(4 << 10);
+            assert!((4 << 10..=1 << 30).contains(&buffer), "{buffer}");
+            let limit = run.max_overhead.unwrap_or(1.0);
+            assert!(limit > 0.0 && limit <= 100.0, "{limit}");
+        }
+        Command::Report(report) => times(&[report.from, report.to, report.slower]),
+        _ => {}
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -13,11 +13,13 @@ pub mod budget;
 pub mod check;
 pub mod machine;
 pub mod nginx;
+pub mod nobody;
 pub mod pipe;
 pub mod planted;
 pub mod python;
 pub mod redis;
 pub mod trace;
+pub mod verify;
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write as _};

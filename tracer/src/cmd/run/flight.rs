@@ -3,9 +3,10 @@
 //! In: records as bytes, spikes, the session for looks at everything. Out: files. Must not know: what records mean,
 //! but for those that announce losses: their sums go on from what was announced before.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use tracer_common::record::{Header, Lost, kind};
 
 use super::{
     TAIL,
+    errands::{Errands, recording_path},
     feed::{Feed, now},
-    recorder::{Recorded, create},
+    recorder::Recorded,
 };
 use crate::{
     cli::FlightOptions,
@@ -42,6 +44,7 @@ pub const FILES: u32 = 100;
 pub struct Memory {
     flight: Flight,
     path: PathBuf,
+    errands: Rc<Errands>,
     head: Vec<u8>,
     /// Of `path`, until it has been written to.
     file: Option<File>,
@@ -61,10 +64,12 @@ impl Memory {
         file: File,
         head: Vec<u8>,
         FlightOptions { max_size, keep }: FlightOptions,
+        errands: Rc<Errands>,
     ) -> io::Result<Memory> {
         Ok(Memory {
             flight: Flight::new(now().0)?,
             path: path.to_owned(),
+            errands,
             head,
             file: Some(file),
             files: 0,
@@ -124,17 +129,14 @@ impl Memory {
         last: impl IntoIterator<Item = &'a [u8]>,
         trailer: &[u8],
     ) -> anyhow::Result<Recorded> {
-        let mut path = self.path.clone();
-        if self.files > 0 {
-            path.as_mut_os_string().push(format!(".{}", self.files));
-        }
+        let number = self.files;
         self.files += 1;
         self.due = None;
-        let name = path.display().to_string();
+        let name = recording_path(&self.path, number).display().to_string();
         let failed = || format!("write recording to {name}");
         let file = match self.file.take() {
             Some(file) => file,
-            None => create(&path).with_context(failed)?,
+            None => self.errands.create_recording(number).with_context(failed)?,
         };
         let file = self
             .flight
@@ -151,11 +153,10 @@ impl Memory {
     /// At the end of the recording. `None`: there is nothing to write.
     pub fn finish(mut self, trailer: &[u8]) -> anyhow::Result<Option<Recorded>> {
         if self.keep.is_some() && self.due.is_none() {
-            // Only a file is ours to take away: not a device or a pipe that somebody named.
-            let untouched = self.file.take().is_some();
-            if untouched && self.path.is_file() {
+            if self.file.take().is_some() {
                 let name = self.path.display();
-                fs::remove_file(&self.path).with_context(|| format!("remove {name}"))?;
+                let removed = self.errands.remove_recording();
+                removed.with_context(|| format!("remove {name}"))?;
             }
             return Ok(None);
         }

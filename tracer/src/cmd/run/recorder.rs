@@ -5,17 +5,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::Context as _;
 
 use crate::{
     cli::RunOptions,
     cmd::{
-        run::flight::Memory,
+        run::{errands::Errands, flight::Memory},
         tape::{Clocks, Head, Tail, TargetDocument},
     },
     host::Host,
@@ -72,6 +71,7 @@ impl Recorder {
         host: &Host,
         settings: &Settings,
         cgroups: &HashMap<u64, String>,
+        errands: &Rc<Errands>,
     ) -> anyhow::Result<Option<Recorder>> {
         let Some(path) = &options.record else {
             return Ok(None);
@@ -88,9 +88,12 @@ impl Recorder {
         let name = path.display().to_string();
         let create = || {
             let head = serde_json::to_vec(&head)?;
-            let file = create(path)?;
+            let file = errands.create_recording(0)?;
             let tape = match options.flight {
-                Some(flight) => Tape::Memory(Box::new(Memory::new(path, file, head, flight)?)),
+                Some(flight) => {
+                    let errands = Rc::clone(errands);
+                    Tape::Memory(Box::new(Memory::new(path, file, head, flight, errands)?))
+                }
                 None => Tape::File(Box::new(Writer::new(file, &head)?)),
             };
             io::Result::Ok(tape)
@@ -165,11 +168,4 @@ impl Recorder {
             name,
         }))
     }
-}
-
-/// It tells of everything that ran: for its owner alone.
-pub fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::RunOptions,
-    cmd::run::feed::Feed,
+    cmd::run::{errands::Errands, feed::Feed},
     host::Host,
     output::{self, Style, file::Output},
     pipeline::Pipeline,
@@ -27,6 +27,7 @@ pub fn show_spikes(
 /// Answers whether somebody still reads.
 pub fn write(
     mut output: Output,
+    errands: &Errands,
     options: &RunOptions,
     host: &Host,
     report: &Report,
@@ -34,6 +35,6 @@ pub fn write(
 ) -> anyhow::Result<bool> {
     output.render(|out| output::report(options.format, host, report, style, out))?;
     let seen = !output.is_closed();
-    output.finish()?;
+    output.finish_by(|| errands.put_report())?;
     Ok(seen)
 }

@@ -4,14 +4,17 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{cmd::Failure, command::Running};
+use crate::{
+    cmd::{Failure, run::errands::Errands},
+    command::Running,
+};
 
 /// SIGINT reaches the command by itself: from the terminal, to all in the foreground.
-pub fn pass_on(received: Signal, command: Option<&Running>) {
+pub fn pass_on(received: Signal, command: Option<&Running>, errands: &Errands) {
     if received == Signal::TERM
         && let Some(command) = command
     {
-        command.signal(received);
+        errands.terminate(command);
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
         Timestamp, Waited,
     },
     pipeline::Pipeline,
-    reorder::Reorder,
+    reorder::{self, Reorder},
     report::{Report, Thread},
     summary::Outside,
 };
@@ -401,6 +401,9 @@ pub fn check_with(text: &str, change: impl FnOnce(&mut Toy, &BTreeMap<char, usiz
         reorder.push(envelope(&record.bytes).expect("the toy writes whole records"));
     }
     reorder.release(Timestamp(u64::MAX), |record| {
+        let reorder::Record::Bytes(record) = record else {
+            panic!("only a run lends a switch");
+        };
         let event = decode(record).expect("the toy writes known records");
         engine.apply(&event, &mut tape);
     });

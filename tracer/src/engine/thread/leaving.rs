@@ -148,7 +148,7 @@ impl Thread {
         if let Some(due) = self.take_due(|due| due.seq() == now.seq()) {
             self.check(at, due, CheckSource::Snapshot, sink);
         }
-        if self.state == State::Dead {
+        if matches!(self.state, State::Dead) {
             self.check(at, now, CheckSource::LastRecord, sink);
             sink.mark(self.slot, at, &Mark::Died);
         }

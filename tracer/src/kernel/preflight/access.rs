@@ -4,6 +4,7 @@ use super::facts::Facts;
 use super::kernel::parse_version;
 use super::{Requirement, State};
 
+const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
 const SYS_RESOURCE: u32 = 24;
 const PERFMON: u32 = 38;
@@ -15,6 +16,7 @@ const OWN_FILES: u64 = 96;
 pub fn requirements(facts: &Facts) -> Vec<Requirement> {
     let mut list = vec![
         capabilities(facts),
+        ptrace(facts),
         pid_namespace(facts),
         lockdown(facts),
         open_files(facts),
@@ -57,6 +59,23 @@ fn capabilities(facts: &Facts) -> Requirement {
         lost: "all tracing: only with them the kernel loads programs that read scheduler state",
         remedy: remedy.to_owned(),
         required: true,
+    }
+}
+
+/// No reason to refuse: nothing that is traced takes it.
+fn ptrace(facts: &Facts) -> Requirement {
+    let (state, seen) = match facts.capabilities {
+        None => (State::Unknown, "/proc/self/status cannot be read"),
+        Some(_) if has(facts, SYS_PTRACE) => (State::Found, "this process has it"),
+        Some(_) => (State::Missing, "this process lacks it"),
+    };
+    Requirement {
+        name: "CAP_SYS_PTRACE".to_owned(),
+        state,
+        seen: seen.to_owned(),
+        lost: "what processes of other users have in memory at the end is n/a, but for their resident size",
+        remedy: "run as root".to_owned(),
+        required: false,
     }
 }
 

@@ -98,7 +98,7 @@ fn namespace(kind: &str) -> Option<u64> {
     Some(fs::metadata(format!("/proc/self/ns/{kind}")).ok()?.st_ino())
 }
 
-fn has_tracefs(mountinfo: &[u8]) -> bool {
+pub fn has_tracefs(mountinfo: &[u8]) -> bool {
     let text = String::from_utf8_lossy(mountinfo);
     text.lines().any(|line| {
         line.split_once(" - ")

@@ -99,6 +99,80 @@ pub fn posix_spawn(program: &CStr) -> io::Result<Pid> {
     }
 }
 
+/// A child that is forked and then executes a program.
+pub fn fork_and_exec(program: &CStr) -> io::Result<Pid> {
+    let (arguments, environment) = ([program.as_ptr(), ptr::null()], [ptr::null()]);
+    // SAFETY: the child has a copy of everything, and makes two calls, both safe after a fork. Both lists end with a
+    // null pointer.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: as above.
+            unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+            end(127)
+        }
+        pid => child(pid.into()),
+    }
+}
+
+/// A child that sleeps until the calling thread ends.
+pub fn fork_asleep() -> io::Result<Pid> {
+    let parent = std::process::id();
+    // SAFETY: the child has a copy of everything, and makes system calls that are safe after a fork.
+    match unsafe { libc::fork() } {
+        0 => loop {
+            // SAFETY: integers only; it may be that the parent has ended before the first of them.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::getppid().cast_unsigned() != parent {
+                    end(0);
+                }
+                libc::pause();
+            }
+        },
+        pid => child(pid.into()),
+    }
+}
+
+/// A thread as the C library makes it unless asked otherwise.
+pub struct Pthread(libc::pthread_t);
+
+impl Pthread {
+    /// It ends at once.
+    pub fn ended() -> io::Result<Pthread> {
+        extern "C" fn body(_: *mut libc::c_void) -> *mut libc::c_void {
+            ptr::null_mut()
+        }
+        Pthread::of(body)
+    }
+
+    /// It sleeps as long as the process lives.
+    pub fn asleep() -> io::Result<Pthread> {
+        extern "C" fn body(_: *mut libc::c_void) -> *mut libc::c_void {
+            loop {
+                rustix::event::pause();
+            }
+        }
+        Pthread::of(body)
+    }
+
+    fn of(body: extern "C" fn(*mut libc::c_void) -> *mut libc::c_void) -> io::Result<Pthread> {
+        let mut thread = 0;
+        // SAFETY: the body uses nothing of what it is given, and its attributes are the default ones.
+        match unsafe { libc::pthread_create(&raw mut thread, ptr::null(), body, ptr::null_mut()) } {
+            0 => Ok(Pthread(thread)),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    pub fn join(self) -> io::Result<()> {
+        // SAFETY: it was created here, and nobody else joins it: this takes it away.
+        match unsafe { libc::pthread_join(self.0, ptr::null_mut()) } {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
 fn end(status: u8) -> ! {
     // SAFETY: without preconditions, and safe after a fork.
     unsafe { libc::_exit(status.into()) }

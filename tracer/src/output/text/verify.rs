@@ -194,3 +194,96 @@ fn lines(
 fn clean(text: &str) -> String {
     escape::terminal(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::output::sample;
+    use crate::verify::{Effort, Outcome, Samples};
+
+    fn sample() -> Verification {
+        let samples: Samples = (0..40).map(|n| 1_790.0 + f64::from(n % 4) * 10.0).collect();
+        let round = Measurement::of("switch.threads.round", Unit::Nanoseconds, &samples);
+        let flushed = Measurement::counted("tlb.flushed", Unit::Share, 0.0011, 1_762)
+            .noted("of 1762 changes the kernel told all");
+        let missing = Measurement::unavailable("tlb.other", Unit::Bytes, "no \u{1b}[31mright");
+        let judge = |verdict, why: &str| {
+            let why = why.to_owned();
+            move |_: &_| (verdict, why)
+        };
+        let claims = vec![
+            Claim::by(
+                "switch.micros",
+                "A context switch takes 1 to 10 us, whatever it switches between and wherever",
+                &round,
+                judge(Verdict::Confirmed, "half a round takes 0.9 us"),
+            ),
+            Claim::by(
+                "tlb.flushes",
+                "It flushes the TLB",
+                &flushed,
+                judge(Verdict::Refuted, "hardly any did"),
+            ),
+            Claim::by(
+                "tlb.other",
+                "It does more",
+                &missing,
+                judge(Verdict::Depends, ""),
+            ),
+        ];
+        let finding = Finding {
+            method: "Two take turns".to_owned(),
+            measurements: vec![round, flushed, missing],
+            claims,
+            disagreement: None,
+        };
+        Verification {
+            host: sample::host(),
+            effort: Effort::Quick,
+            took: Duration::from_millis(6_610),
+            outcomes: vec![
+                Outcome {
+                    name: "switch",
+                    took: Duration::from_secs(6),
+                    found: Ok(finding),
+                },
+                Outcome {
+                    name: "talk",
+                    took: Duration::ZERO,
+                    found: Err("start a pattern: no memory".to_owned()),
+                },
+            ],
+        }
+    }
+
+    fn table(width: usize) -> String {
+        let style = Style {
+            width,
+            colour: false,
+            cmdline: false,
+        };
+        let mut out = Vec::new();
+        write(&sample(), &style, &mut out).expect("write to memory");
+        String::from_utf8(out).expect("the table is UTF-8")
+    }
+
+    #[test]
+    fn at_80_columns() {
+        insta::assert_snapshot!("verify_80", table(80));
+    }
+
+    #[test]
+    fn any_width_holds() {
+        for width in [20, 40, 60, 100] {
+            let text = table(width);
+            let widest = text.lines().map(escape::columns).max();
+            assert!(widest <= Some(width), "{width}:\n{text}");
+            assert!(
+                !text.chars().any(|it| it.is_control() && it != '\n'),
+                "{text}"
+            );
+        }
+    }
+}

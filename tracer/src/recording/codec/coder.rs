@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::COLUMNS;
 use super::columns::{Packer, Unpacker};
+use super::switch::{IS_STEADY, STEADY};
 
 pub trait Coder {
     /// A number as it is.
@@ -12,6 +13,9 @@ pub trait Coder {
 
     /// Bytes as they are: such a column holds nothing else.
     fn bytes(&mut self, column: usize, bytes: &mut [u8]);
+
+    /// The numbers of another switch follow.
+    fn next_switch(&mut self);
 
     /// Where a key stands in the table of threads, when packing.
     fn place(&self, key: u64) -> Option<u32>;
@@ -21,20 +25,28 @@ pub trait Coder {
 
     #[inline(always)]
     fn number(&mut self, column: usize, actual: u64, guess: u64) -> u64 {
-        let missed = self.plain(column, zigzag(actual.wrapping_sub(guess) as i64));
-        guess.wrapping_add(unzigzag(missed) as u64)
+        match self.plain(column, zigzag(actual.wrapping_sub(guess) as i64)) {
+            0 => guess,
+            missed => guess.wrapping_add(unzigzag(missed) as u64),
+        }
     }
 
     #[inline(always)]
     fn half(&mut self, column: usize, actual: u32, guess: u32) -> u32 {
-        let missed = self.plain(column, zigzag(i64::from(actual.wrapping_sub(guess) as i32)));
-        guess.wrapping_add(unzigzag(missed) as u32)
+        let missed = i64::from(actual.wrapping_sub(guess) as i32);
+        match self.plain(column, zigzag(missed)) {
+            0 => guess,
+            missed => guess.wrapping_add(unzigzag(missed) as u32),
+        }
     }
 
     #[inline(always)]
     fn quarter(&mut self, column: usize, actual: u16, guess: u16) -> u16 {
-        let missed = self.plain(column, zigzag(i64::from(actual.wrapping_sub(guess) as i16)));
-        guess.wrapping_add(unzigzag(missed) as u16)
+        let missed = i64::from(actual.wrapping_sub(guess) as i16);
+        match self.plain(column, zigzag(missed)) {
+            0 => guess,
+            missed => guess.wrapping_add(unzigzag(missed) as u16),
+        }
     }
 
     #[inline(always)]
@@ -71,6 +83,9 @@ impl Coder for Packing<'_> {
     }
 
     #[inline(always)]
+    fn next_switch(&mut self) {}
+
+    #[inline(always)]
     fn place(&self, key: u64) -> Option<u32> {
         self.places.get(&key).copied()
     }
@@ -87,11 +102,20 @@ pub struct Unpacking<'a> {
 impl Coder for Unpacking<'_> {
     #[inline(always)]
     fn plain(&mut self, column: usize, _: u64) -> u64 {
-        self.unpacker.pull(column)
+        if IS_STEADY[column] {
+            self.unpacker.pull_steady(column)
+        } else {
+            self.unpacker.pull(column)
+        }
     }
 
     fn bytes(&mut self, column: usize, bytes: &mut [u8]) {
         self.unpacker.pull_bytes(column, bytes);
+    }
+
+    #[inline(always)]
+    fn next_switch(&mut self) {
+        self.unpacker.next_row(STEADY.into_iter());
     }
 
     #[inline(always)]

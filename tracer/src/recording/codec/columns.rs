@@ -138,7 +138,25 @@ struct Cursor {
     end: u32,
 }
 
+/// Rows of steady columns that are looked at together: a bit each.
+const ROWS: usize = u64::BITS as usize;
+
+/// Columns with one number in each row: most of these are zero, and where they are not is found for many rows at
+/// a time.
+struct Steady<const COLUMNS: usize> {
+    /// Where the first plane of each begins.
+    start: [u32; COLUMNS],
+    /// Where the numbers of the rows around are not zero.
+    odd: [u64; COLUMNS],
+    /// Rows in all, and those that were begun.
+    rows: usize,
+    begun: usize,
+    /// Of the row, in `odd`.
+    bit: u64,
+}
+
 pub struct Unpacker<const COLUMNS: usize> {
+    steady: Box<Steady<COLUMNS>>,
     planes: Box<[[Cursor; COLUMNS]; PLANES]>,
     bytes: Vec<u8>,
     zstd: Decompressor<'static>,
@@ -149,13 +167,28 @@ pub struct Unpacker<const COLUMNS: usize> {
 
 impl<const COLUMNS: usize> Unpacker<COLUMNS> {
     pub fn new() -> std::io::Result<Self> {
+        let steady = Steady {
+            start: [0; COLUMNS],
+            odd: [0; COLUMNS],
+            rows: 0,
+            begun: 0,
+            bit: 0,
+        };
         Ok(Unpacker {
+            steady: Box::new(steady),
             planes: Box::new([[Cursor::default(); COLUMNS]; PLANES]),
             bytes: Vec::new(),
             zstd: Decompressor::new()?,
             plane: Vec::new(),
             short: false,
         })
+    }
+
+    /// For about as much as another one has unpacked.
+    pub fn make_room_as(&mut self, other: &Self) {
+        self.bytes
+            .reserve(other.bytes.len() + other.bytes.len() / 8);
+        self.plane.reserve(other.plane.capacity());
     }
 
     /// What [`Packer::pack`] made. `None`: it did not make that.
@@ -214,6 +247,66 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
         }
     }
 
+    /// There are so many rows, of these columns.
+    pub fn has_rows(&mut self, rows: usize, columns: impl Iterator<Item = usize>) {
+        let steady = &mut *self.steady;
+        (steady.rows, steady.begun, steady.bit) = (rows, 0, 0);
+        for column in columns {
+            let cursor = &mut self.planes[0][column];
+            steady.start[column] = cursor.at;
+            if (cursor.end - cursor.at) as usize == rows {
+                cursor.at = cursor.end;
+            } else {
+                (self.short, steady.rows) = (true, 0);
+            }
+        }
+    }
+
+    /// Goes on to the next row of these columns.
+    #[inline(always)]
+    pub fn next_row(&mut self, columns: impl Iterator<Item = usize>) {
+        let steady = &mut *self.steady;
+        steady.bit = steady.bit.rotate_left(1);
+        if steady.begun.is_multiple_of(ROWS) {
+            self.look_ahead(columns);
+        }
+        self.steady.begun += 1;
+    }
+
+    #[inline(never)]
+    fn look_ahead(&mut self, columns: impl Iterator<Item = usize>) {
+        let steady = &mut *self.steady;
+        let rows = (steady.rows.saturating_sub(steady.begun)).min(ROWS);
+        self.short |= rows == 0;
+        for column in columns {
+            let start = steady.start[column] as usize + steady.begun;
+            let numbers = self.bytes.get(start..start + rows).unwrap_or_default();
+            steady.odd[column] = odd(numbers);
+        }
+        steady.bit = 1;
+    }
+
+    /// The number of a steady column in this row.
+    #[inline(always)]
+    pub fn pull_steady(&mut self, column: usize) -> u64 {
+        if self.steady.odd[column] & self.steady.bit == 0 {
+            0
+        } else {
+            self.pull_odd(column)
+        }
+    }
+
+    #[inline(never)]
+    fn pull_odd(&mut self, column: usize) -> u64 {
+        let at = self.steady.start[column] as usize + self.steady.begun - 1;
+        let low = self.bytes.get(at).map_or(0, |&byte| u64::from(byte));
+        if low < 0x80 {
+            low
+        } else {
+            self.pull_groups(column, low & 0x7f)
+        }
+    }
+
     #[inline(never)]
     fn pull_groups(&mut self, column: usize, low: u64) -> u64 {
         let mut number = low;
@@ -249,9 +342,51 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
         cursor.at += length as u32;
     }
 
+    /// Whether more was asked for than there is.
+    #[inline]
+    pub fn is_short(&self) -> bool {
+        self.short
+    }
+
     /// Whether everything was asked for, and nothing else.
     pub fn is_used_up(&self) -> bool {
         let left = |cursor: &Cursor| cursor.at != cursor.end;
         !self.short && !self.planes.iter().flatten().any(left)
+    }
+}
+
+/// Which of up to 64 bytes are not zero, as bits.
+#[inline]
+fn odd(bytes: &[u8]) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    // Moves the top bit of each byte into the top byte.
+    const GATHER: u64 = 0x0002_0408_1020_4081;
+    let of = |eight: [u8; 8]| {
+        let word = u64::from_le_bytes(eight);
+        let tops = (((word & LOW) + LOW) | word) & !LOW;
+        (tops >> 7).wrapping_mul(GATHER << 7) >> 56
+    };
+    let (eights, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    for (place, byte) in last.iter_mut().zip(rest) {
+        *place = *byte;
+    }
+    let eights = eights.iter().rev();
+    eights.fold(of(last), |bits, &eight| bits << 8 | of(eight))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::odd;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn bytes_that_are_not_zero_are_found(
+            bytes in prop::collection::vec(prop_oneof![Just(0_u8), any::<u8>()], 0..=64),
+        ) {
+            let slow = (0..).zip(&bytes).filter(|(_, byte)| **byte != 0);
+            prop_assert_eq!(odd(&bytes), slow.map(|(place, _)| 1_u64 << place).sum::<u64>());
+        }
     }
 }

@@ -18,14 +18,20 @@ pub mod what {
     pub const OTHERS: u8 = 3;
 }
 
-/// Bytes of a watermark.
-pub const ADVANCE_BYTES: usize = size_of::<u64>();
+/// What is known of an item before its fields are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head {
+    /// Of a record that is known; the watermark of an advance.
+    pub at_ns: u64,
+    pub cpu: u16,
+    pub length: u16,
+    pub what: u8,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
     pub start: u32,
-    pub length: u16,
-    pub what: u8,
+    pub head: Head,
 }
 
 #[derive(Debug, Default)]
@@ -50,12 +56,16 @@ impl Items {
         }
         match item {
             Item::Record(bytes) => {
-                let place = self.make_room(what_is(bytes), bytes.len())?;
+                let place = self.make_room(head_of(bytes)?)?;
                 self.of(place).copy_from_slice(bytes);
             }
             Item::Advance(watermark) => {
-                let place = self.make_room(what::ADVANCE, ADVANCE_BYTES)?;
-                self.of(place).copy_from_slice(&watermark.to_ne_bytes());
+                let head = Head {
+                    at_ns: watermark,
+                    what: what::ADVANCE,
+                    ..Head::default()
+                };
+                self.make_room(head)?;
             }
         }
         Some(())
@@ -63,8 +73,8 @@ impl Items {
 
     /// One more item, its bytes yet to be written.
     #[inline]
-    pub fn make_room(&mut self, what: u8, length: usize) -> Option<Place> {
-        let end = self.end + length;
+    pub fn make_room(&mut self, head: Head) -> Option<Place> {
+        let end = self.end + usize::from(head.length);
         if end > BLOCK_BYTES || self.places.len() == MOST_ITEMS {
             return None;
         }
@@ -73,8 +83,7 @@ impl Items {
         }
         let place = Place {
             start: self.end as u32,
-            length: u16::try_from(length).ok()?,
-            what,
+            head,
         };
         self.end = end;
         self.places.push(place);
@@ -84,49 +93,81 @@ impl Items {
     #[inline]
     pub fn of(&mut self, place: Place) -> &mut [u8] {
         let start = place.start as usize;
-        &mut self.bytes[start..start + usize::from(place.length)]
+        &mut self.bytes[start..start + usize::from(place.head.length)]
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
         self.places.iter().map(|place| {
             let start = place.start as usize;
-            let bytes = &self.bytes[start..start + usize::from(place.length)];
-            match place.what {
-                what::ADVANCE => Item::Advance(bytes.try_into().map_or(0, u64::from_ne_bytes)),
+            let bytes = &self.bytes[start..start + usize::from(place.head.length)];
+            match place.head.what {
+                what::ADVANCE => Item::Advance(place.head.at_ns),
                 _ => Item::Record(bytes),
             }
         })
     }
 }
 
-/// By kind and length: a record of another length than this build knows is bytes.
+/// By kind and length: a record of another length than this build knows is bytes. `None`: too long for any.
 #[inline]
-fn what_is(bytes: &[u8]) -> u8 {
+fn head_of(bytes: &[u8]) -> Option<Head> {
+    let raw = Head {
+        length: u16::try_from(bytes.len()).ok()?,
+        what: what::RAW,
+        ..Head::default()
+    };
     if bytes.len() < size_of::<Header>() {
-        return what::RAW;
+        return Some(raw);
     }
     let header = load_header(bytes);
-    if usize::from(header.len) != bytes.len() {
-        what::RAW
-    } else if header.kind == kind::SWITCH && bytes.len() == size_of::<Switch>() {
+    if header.len != raw.length {
+        return Some(raw);
+    }
+    let what = if header.kind == kind::SWITCH && bytes.len() == size_of::<Switch>() {
         what::SWITCH
     } else {
         let mut layouts = LAYOUTS.iter();
         let known =
             layouts.position(|layout| layout.kind == header.kind && layout.bytes == bytes.len());
-        known.map_or(what::RAW, |layout| what::OTHERS + layout as u8)
-    }
+        match known {
+            Some(layout) => what::OTHERS + layout as u8,
+            None => return Some(raw),
+        }
+    };
+    Some(Head {
+        at_ns: header.at_ns,
+        cpu: header.cpu,
+        what,
+        ..raw
+    })
 }
 
 /// How long an item is and what kind its header names; `None`: that varies. Outer `None`: there is no such item.
+#[inline]
 pub fn shape(what: u8) -> Option<Option<(u16, usize)>> {
     match what {
         what::RAW => Some(None),
-        what::ADVANCE => Some(Some((0, ADVANCE_BYTES))),
+        what::ADVANCE => Some(Some((0, 0))),
         what::SWITCH => Some(Some((kind::SWITCH, size_of::<Switch>()))),
         other => {
             let layout = LAYOUTS.get(usize::from(other - what::OTHERS))?;
             Some(Some((layout.kind, layout.bytes)))
         }
+    }
+}
+
+/// The header of a record that is known, but for its flags.
+#[inline]
+pub fn header_of(head: Head) -> Header {
+    let kind = match shape(head.what) {
+        Some(Some((kind, _))) => kind,
+        _ => 0,
+    };
+    Header {
+        at_ns: head.at_ns,
+        kind,
+        len: head.length,
+        cpu: head.cpu,
+        flags: 0,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use tracer_common::record::{self, Header, Switch, kind};
+use tracer_common::record::{self, Header, kind};
 
 /// A record whose kind and length are these has these fields and nothing else.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,14 @@ pub struct Layout {
     pub bytes: usize,
     /// Behind the header.
     pub fields: &'static [Field],
+}
+
+impl Layout {
+    /// Nothing is shared with records of other kinds.
+    pub fn stands_alone(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.all(|field| matches!(field.like, Like::Last | Like::Time))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,45 +117,6 @@ layouts! {
     TEARDOWN: Teardown { task: 8 Key, tid: 4 Tid, reserved: 4 }
     WINDOW_BEGIN: Header {}
     WINDOW_END: Header {}
-}
-
-/// A switch between its bytes and its fields.
-macro_rules! switch {
-    ($($field:ident: $number:ty),*) => {
-        const _: () = assert!(size_of::<Header>() $(+ size_of::<$number>())* == size_of::<Switch>());
-
-        #[inline]
-        pub fn load_switch(bytes: &[u8; size_of::<Switch>()]) -> Switch {
-            Switch {
-                header: load_header(bytes),
-                $($field: {
-                    let mut number = [0; size_of::<$number>()];
-                    let offset = offset_of!(Switch, $field);
-                    number.copy_from_slice(&bytes[offset..offset + size_of::<$number>()]);
-                    <$number>::from_ne_bytes(number)
-                }),*
-            }
-        }
-
-        #[inline]
-        pub fn store_switch(switch: &Switch, bytes: &mut [u8; size_of::<Switch>()]) {
-            store_header(&switch.header, bytes);
-            $({
-                let offset = offset_of!(Switch, $field);
-                bytes[offset..offset + size_of::<$number>()]
-                    .copy_from_slice(&switch.$field.to_ne_bytes());
-            })*
-        }
-    };
-}
-
-switch! {
-    prev: u64, next: u64, prev_tid: u32, next_tid: u32, prev_nvcsw: u64, prev_nivcsw: u64,
-    prev_run_delay_ns: u64, prev_sum_exec_ns: u64, next_run_delay_ns: u64, next_wait_ns: u64,
-    next_seq: u32, prev_state: u32, steal_ns: u64, clock_lag_ns: u64, syscall: u32, nr_running: u32,
-    rq_clock_ns: u64, next_waking_ns: u64, next_waker: u32, next_waker_cpu: u16,
-    next_waker_syscall: u16, irq_ns: u64, softirq_ns: u64, next_throttled_ns: u64, resched_ns: u32,
-    prev_priority: u32
 }
 
 /// `bytes` are at least as many as a header has.

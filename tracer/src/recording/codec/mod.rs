@@ -10,6 +10,7 @@ mod columns;
 mod items;
 mod layouts;
 mod others;
+mod run;
 mod switch;
 mod threads;
 
@@ -20,13 +21,14 @@ use tracer_common::record::Switch;
 
 use coder::{Coder, Packing, Unpacking};
 use columns::{Packer, Unpacker};
-use items::{ADVANCE_BYTES, shape, what};
-use layouts::{load, load_header, load_switch, store, store_header, store_switch};
+use items::{Head, header_of, shape, what};
+use layouts::store_header;
 use others::{Others, all_columns};
 use switch::Switches;
 use threads::Threads;
 
 pub use items::Items;
+pub use run::{Record, Run};
 
 /// The columns of the outline; those of switches follow, then all others.
 mod outline {
@@ -43,15 +45,11 @@ mod outline {
 const OTHERS: usize = outline::COLUMNS + switch::NAMES.len();
 const COLUMNS: usize = OTHERS + all_columns();
 
-/// All that is foretold from: empty when a block begins, so that each can be read alone.
+/// All that fields are foretold from: empty when a block begins, so that each can be read alone.
 struct State {
     switches: Switches,
     others: Others,
     threads: Threads,
-    /// The last times of each CPU: of switches, which do not come with the rest, and of the rest.
-    times: Vec<[u64; 2]>,
-    /// Records that are known, by time.
-    order: Vec<(u64, u32)>,
 }
 
 impl State {
@@ -60,88 +58,96 @@ impl State {
             switches: Switches::default(),
             others: Others::new(OTHERS),
             threads: Threads::default(),
-            times: Vec::new(),
-            order: Vec::new(),
         }
     }
 
-    /// `None`: nothing that was packed.
-    fn code<C: Coder>(&mut self, coder: &mut C, items: &mut Items, count: usize) -> Option<()> {
+    fn clear(&mut self) {
         self.switches.clear();
         self.others.clear();
         self.threads.clear();
-        self.outline(coder, items, count)?;
-        self.order.sort_by_key(|&(at, _)| at);
-        for &(at_ns, index) in &self.order {
-            let place = items.places[index as usize];
-            let bytes = items.of(place);
-            if place.what == what::SWITCH {
-                let bytes: &mut [u8; size_of::<Switch>()] = bytes.try_into().ok()?;
-                let mut record = load_switch(bytes);
-                self.switches.code(coder, &mut self.threads, &mut record);
-                store_switch(&record, bytes);
-            } else {
-                let layout = usize::from(place.what - what::OTHERS);
-                self.others
-                    .code(coder, &mut self.threads, layout, at_ns, bytes);
-            }
+    }
+
+    /// The fields of a record that is known; all but the flags of its header are right. These come in the order of
+    /// time. `None`: nothing that was packed.
+    fn code<C: Coder>(&mut self, coder: &mut C, head: Head, bytes: &mut [u8]) -> Option<()> {
+        if head.what == what::SWITCH {
+            let bytes: &mut [u8; Switch::BYTES] = bytes.try_into().ok()?;
+            let mut record = Switch::from_bytes(bytes);
+            self.switches.code(coder, &mut self.threads, &mut record);
+            record.write_to(bytes);
+        } else {
+            self.others(coder, head, bytes);
         }
         Some(())
     }
 
-    /// What each item is, and the headers of known records but for their flags.
-    fn outline<C: Coder>(&mut self, coder: &mut C, items: &mut Items, count: usize) -> Option<()> {
-        self.times.clear();
-        self.order.clear();
-        let (mut last_cpu, mut last_advance) = (0, 0);
-        for index in 0..count {
-            let given = items.places.get(index).copied();
-            let given_what = given.map_or(0, |place| place.what);
-            let what = coder.plain(outline::WHAT, given_what.into());
-            let what = u8::try_from(what).ok()?;
-            let (kind, length) = match shape(what)? {
-                Some(shape) => shape,
-                None => {
-                    let given = given.map_or(0, |place| place.length);
-                    let length = coder.plain(outline::RAW_LENGTH, given.into());
-                    (0, usize::from(u16::try_from(length).ok()?))
-                }
-            };
-            let place = match given {
-                Some(place) => place,
-                None => items.make_room(what, length)?,
-            };
-            let bytes = items.of(place);
-            match what {
-                what::RAW => coder.bytes(outline::RAW, bytes),
-                what::ADVANCE => {
-                    let given = load(bytes, 0, ADVANCE_BYTES);
-                    last_advance = coder.number(outline::ADVANCE, given, last_advance);
-                    store(bytes, 0, ADVANCE_BYTES, last_advance);
-                }
-                _ => {
-                    let mut header = load_header(bytes);
-                    header.cpu = coder.quarter(outline::CPU, header.cpu, last_cpu);
-                    last_cpu = header.cpu;
-                    let cpu = usize::from(last_cpu);
-                    if self.times.len() <= cpu {
-                        self.times.resize(cpu + 1, [0; 2]);
-                    }
-                    let (column, last) = match what {
-                        what::SWITCH => (outline::SWITCH_TIME, &mut self.times[cpu][0]),
-                        _ => (outline::TIME, &mut self.times[cpu][1]),
-                    };
-                    header.at_ns = coder.number(column, header.at_ns, *last);
-                    *last = header.at_ns;
-                    header.kind = kind;
-                    header.len = length as u16;
-                    store_header(&header, bytes);
-                    self.order.push((header.at_ns, index as u32));
-                }
+    fn others<C: Coder>(&mut self, coder: &mut C, head: Head, bytes: &mut [u8]) {
+        let layout = usize::from(head.what - what::OTHERS);
+        self.others
+            .code(coder, &mut self.threads, layout, head.at_ns, bytes);
+    }
+}
+
+/// What each item is; `given` when packing. `None`: nothing that was packed.
+fn outline<C: Coder>(
+    coder: &mut C,
+    count: usize,
+    given: impl Fn(usize) -> Head,
+    mut each: impl FnMut(Head) -> Option<()>,
+) -> Option<()> {
+    // The last times of each CPU: of switches, which do not come with the rest, and of the rest.
+    let mut times: Vec<[u64; 2]> = Vec::new();
+    let (mut last_cpu, mut last_advance) = (0, 0);
+    for index in 0..count {
+        let Head { at_ns, cpu, .. } = given(index);
+        let what = coder.plain(outline::WHAT, given(index).what.into());
+        let what = u8::try_from(what).ok()?;
+        let mut head = Head {
+            what,
+            ..Head::default()
+        };
+        match shape(what)? {
+            Some((_, length)) => head.length = length as u16,
+            None => {
+                let length = coder.plain(outline::RAW_LENGTH, given(index).length.into());
+                head.length = u16::try_from(length).ok()?;
             }
         }
-        Some(())
+        match what {
+            what::RAW => {}
+            what::ADVANCE => {
+                last_advance = coder.number(outline::ADVANCE, at_ns, last_advance);
+                head.at_ns = last_advance;
+            }
+            _ => {
+                last_cpu = coder.quarter(outline::CPU, cpu, last_cpu);
+                head.cpu = last_cpu;
+                let cpu = usize::from(last_cpu);
+                if times.len() <= cpu {
+                    times.resize(cpu + 1, [0; 2]);
+                }
+                let (column, last) = match what {
+                    what::SWITCH => (outline::SWITCH_TIME, &mut times[cpu][0]),
+                    _ => (outline::TIME, &mut times[cpu][1]),
+                };
+                *last = coder.number(column, at_ns, *last);
+                head.at_ns = *last;
+            }
+        }
+        each(head)?;
     }
+    Some(())
+}
+
+/// Known records of all items, in the order of time.
+fn in_order(items: &Items, order: &mut Vec<(u64, u32)>) {
+    order.clear();
+    let heads = items.places.iter().map(|place| place.head);
+    let known = (0..)
+        .zip(heads)
+        .filter(|(_, head)| head.what >= what::SWITCH);
+    order.extend(known.map(|(index, head)| (head.at_ns, index)));
+    order.sort_by_key(|&(at_ns, _)| at_ns);
 }
 
 /// What a block is about, for its header.
@@ -153,6 +159,7 @@ pub struct Times {
 
 pub struct Encoder {
     state: State,
+    order: Vec<(u64, u32)>,
     packer: Packer<COLUMNS>,
     places: FxHashMap<u64, u32>,
 }
@@ -161,52 +168,123 @@ impl Encoder {
     pub fn new() -> io::Result<Encoder> {
         Ok(Encoder {
             state: State::new(),
+            order: Vec::new(),
             packer: Packer::new()?,
             places: FxHashMap::default(),
         })
     }
 
     pub fn encode(&mut self, items: &mut Items, into: &mut Vec<u8>) -> io::Result<Times> {
+        const SHAPED: &str = "items have the shapes that they were given when they were pushed";
         self.places.clear();
         let mut coder = Packing {
             packer: &mut self.packer,
             places: &mut self.places,
         };
         let count = items.places.len();
-        self.state
-            .code(&mut coder, items, count)
-            .expect("items have the shapes that they were given when they were pushed");
+        let given = |index: usize| items.places[index].head;
+        outline(&mut coder, count, given, |_| Some(())).expect(SHAPED);
+        for index in 0..count {
+            let place = items.places[index];
+            if place.head.what == what::RAW {
+                coder.bytes(outline::RAW, items.of(place));
+            }
+        }
+        in_order(items, &mut self.order);
+        self.state.clear();
+        for &(_, index) in &self.order {
+            let place = items.places[index as usize];
+            self.state
+                .code(&mut coder, place.head, items.of(place))
+                .expect(SHAPED);
+        }
         self.packer.pack(into)?;
         let time = |record: Option<&(u64, u32)>| record.map_or(0, |&(at_ns, _)| at_ns);
         Ok(Times {
-            first_ns: time(self.state.order.first()),
-            last_ns: time(self.state.order.last()),
+            first_ns: time(self.order.first()),
+            last_ns: time(self.order.last()),
         })
     }
 }
 
+/// Takes a block's payload apart, all of it or record by record.
 pub struct Decoder {
     state: State,
+    order: Vec<(u64, u32)>,
     unpacker: Unpacker<COLUMNS>,
+    /// Of the block.
+    heads: Vec<Head>,
 }
 
 impl Decoder {
     pub fn new() -> io::Result<Decoder> {
         Ok(Decoder {
             state: State::new(),
+            order: Vec::new(),
             unpacker: Unpacker::new()?,
+            heads: Vec::new(),
         })
     }
 
-    /// `None`: the payload is not what an encoder makes of so many items.
-    pub fn decode(&mut self, payload: &[u8], count: usize, items: &mut Items) -> Option<()> {
-        items.clear();
+    /// Another one, with as much room.
+    pub fn another(&self) -> io::Result<Decoder> {
+        let mut another = Decoder::new()?;
+        another.unpacker.make_room_as(&self.unpacker);
+        Ok(another)
+    }
+
+    /// The outline. `None`: the payload is not what an encoder makes of so many items.
+    pub fn begin(&mut self, payload: &[u8], count: usize) -> Option<()> {
+        self.state.clear();
+        self.heads.clear();
         self.unpacker.unpack(payload)?;
         let mut coder = Unpacking {
             unpacker: &mut self.unpacker,
         };
-        self.state.code(&mut coder, items, count)?;
+        let heads = &mut self.heads;
+        heads.reserve(count);
+        let mut switches = 0;
+        let each = |head: Head| {
+            switches += usize::from(head.what == what::SWITCH);
+            heads.push(head);
+            Some(())
+        };
+        outline(&mut coder, count, |_| Head::default(), each)?;
+        self.unpacker.has_rows(switches, switch::STEADY.into_iter());
+        Some(())
+    }
+
+    /// Whether what was begun can be a [`Run`].
+    pub fn is_orderly(&self) -> bool {
+        run::is_orderly(&self.heads)
+    }
+
+    /// All items of what was begun. `None`: as above.
+    pub fn decode(&mut self, items: &mut Items) -> Option<()> {
+        self.decode_heads(items)?;
         self.unpacker.is_used_up().then_some(())
+    }
+
+    fn decode_heads(&mut self, items: &mut Items) -> Option<()> {
+        items.clear();
+        let mut coder = Unpacking {
+            unpacker: &mut self.unpacker,
+        };
+        for &head in &self.heads {
+            let place = items.make_room(head)?;
+            let bytes = items.of(place);
+            match head.what {
+                what::RAW => coder.bytes(outline::RAW, bytes),
+                what::ADVANCE => {}
+                _ => store_header(&header_of(head), bytes),
+            }
+        }
+        in_order(items, &mut self.order);
+        for &(_, index) in &self.order {
+            let place = items.places[index as usize];
+            self.state.code(&mut coder, place.head, items.of(place))?;
+        }
+        Some(())
     }
 }
 

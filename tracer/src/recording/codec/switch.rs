@@ -3,6 +3,7 @@
 
 use tracer_common::record::{Switch, switch_flags};
 
+use super::COLUMNS;
 use super::coder::Coder;
 use super::outline::COLUMNS as FIRST_COLUMN;
 use super::threads::{NOBODY, Thread, Threads};
@@ -23,6 +24,44 @@ columns! {
     RESCHED_RUNNABLE RESCHED_BLOCKED CLOCK CLOCK_RESCHED WOKEN WAKING WAKER WAKER_CPU WAKER_SYSCALL
     WAIT_WOKEN WAIT_QUEUED WAIT_OTHER NEXT_DELAY PREV_DELAY SUM_EXEC SYSCALL RUNNING THROTTLED PRIORITY
 }
+
+/// Columns with a number of every switch.
+pub const STEADY: [usize; 24] = [
+    NEXT,
+    PREV,
+    FLAGS,
+    PREV_TID,
+    NEXT_TID,
+    STATE,
+    NVCSW,
+    NIVCSW,
+    SEQ,
+    STEAL,
+    LAG,
+    IRQ,
+    SOFTIRQ,
+    WOKEN,
+    WAKER,
+    WAKER_CPU,
+    WAKER_SYSCALL,
+    NEXT_DELAY,
+    PREV_DELAY,
+    SUM_EXEC,
+    SYSCALL,
+    RUNNING,
+    THROTTLED,
+    PRIORITY,
+];
+
+/// The same by column, of all columns.
+pub const IS_STEADY: [bool; COLUMNS] = {
+    let (mut is_steady, mut place) = ([false; COLUMNS], 0);
+    while place < STEADY.len() {
+        is_steady[STEADY[place]] = true;
+        place += 1;
+    }
+    is_steady
+};
 
 /// Flags that tell of who goes; the others tell of who comes.
 const PREV_FLAGS: u16 = switch_flags::PREEMPT
@@ -120,6 +159,7 @@ impl Switches {
     /// `record.header` is known but for its flags.
     #[inline]
     pub fn code<C: Coder>(&mut self, coder: &mut C, threads: &mut Threads, record: &mut Switch) {
+        coder.next_switch();
         let at = record.header.at_ns;
         let cpu = usize::from(record.header.cpu);
         if self.places.len() <= cpu {

@@ -47,7 +47,7 @@ impl Threads {
     }
 
     /// The place of a key: the one foretold, another one that is known, or a new one at the end.
-    #[inline]
+    #[inline(always)]
     pub fn code<C: Coder>(
         &mut self,
         coder: &mut C,

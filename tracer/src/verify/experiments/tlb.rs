@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use tracer_common::counters::SpaceChanges;
+
 use crate::verify::{Claim, Finding, Lab, Measurement, Summary, Unit, Verdict, lab::Pattern};
 
 /// Rounds of each ring.
@@ -66,18 +68,23 @@ pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
 
 const THREADS: &str = "tlb.changes_of_threads";
 
+/// What a pattern changes and flushes, and how often it passes its token on.
+fn count(lab: &Lab, pattern: &Pattern) -> anyhow::Result<(SpaceChanges, f64)> {
+    let mut ruler = lab.ruler()?;
+    let playing = lab.ready(pattern)?;
+    ruler.watch(&playing.tids)?;
+    ruler.count_flushes()?;
+    let passes = playing.go()?.get("passes")?.median().unwrap_or_default();
+    ruler.stop();
+    Ok((ruler.changes()?, passes))
+}
+
 /// What part of the changes flushed, and how often the pattern passed its token on.
 fn flushed(lab: &Lab, name: String, spaces: u64) -> anyhow::Result<(Measurement, Measurement)> {
     let pattern = Pattern::named("relay-processes-pipe")
         .with("--parties", spaces)
         .with("--count", lab.scaled(ROUNDS));
-    let mut ruler = lab.ruler()?;
-    let playing = lab.ready(&pattern)?;
-    ruler.watch(&playing.tids)?;
-    ruler.count_flushes()?;
-    let passes = playing.go()?.get("passes")?.median().unwrap_or_default();
-    ruler.stop();
-    let counted = ruler.changes()?;
+    let (counted, passes) = count(lab, &pattern)?;
     let told = counted.flushed + counted.kept;
     anyhow::ensure!(
         told > 0,
@@ -93,13 +100,8 @@ fn flushed(lab: &Lab, name: String, spaces: u64) -> anyhow::Result<(Measurement,
 
 fn changes_of_threads(lab: &Lab) -> anyhow::Result<Measurement> {
     let pattern = Pattern::named("relay-threads-pipe").with("--count", lab.scaled(ROUNDS));
-    let mut ruler = lab.ruler()?;
-    let playing = lab.ready(&pattern)?;
-    ruler.watch(&playing.tids)?;
-    ruler.count_flushes()?;
-    let passes = playing.go()?.get("passes")?.median().unwrap_or_default();
-    ruler.stop();
-    let changes = ruler.changes()?.changes as f64;
+    let (counted, passes) = count(lab, &pattern)?;
+    let changes = counted.changes as f64;
     Ok(Measurement::counted(
         THREADS,
         Unit::Count,

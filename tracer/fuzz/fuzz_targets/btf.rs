@@ -1,0 +1,10 @@
+//! Any bytes as the kernel's types: through the reader, to offsets and features, and to an outline of them.
+
+#![no_main]
+
+#[path = "../../tests/support/hostile.rs"]
+mod hostile;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| hostile::types(bytes));
