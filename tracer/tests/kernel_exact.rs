@@ -137,8 +137,7 @@ struct Counted {
     births: u64,
     /// Of threads, with the kernel's counters at their ends.
     ended: u64,
-    /// Events that the kernel ran no program for, as that one already ran on the CPU: since 7, a program at some
-    /// tracepoints can be preempted by a thread that comes to the same one.
+    /// Events that the kernel ran no program for, as that one already ran on the CPU: 7.3 has some.
     skipped: u64,
 }
 
