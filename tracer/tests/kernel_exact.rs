@@ -116,6 +116,7 @@ fn the_whole_system_under_load_is_accounted_for() {
     assert!(counted.switches > 100_000, "{counted:?} are no load");
     assert!(counted.births > 100, "{counted:?} are no load");
     assert!(counted.ended > 100, "{counted:?} are no load");
+    assert_eq!(counted.skipped, 0);
 }
 
 /// The same with what the tracer brings along, for machines that have nothing else.
@@ -136,6 +137,8 @@ struct Counted {
     births: u64,
     /// Of threads, with the kernel's counters at their ends.
     ended: u64,
+    /// Events that the kernel ran no program for, as that one already ran on the CPU: 7.3 has some.
+    skipped: u64,
 }
 
 /// Traces the whole system for so long: nothing may be lost, and the kernel must count the same.
@@ -147,7 +150,15 @@ fn accounted_for(duration: Duration, options: &[&str]) -> Counted {
     let Traced { outcome, report } = traced(&args);
     let window = |key: &str| report["window"][key].as_u64().expect("a number");
     let (switches, births) = counters.growth(window("start_monotonic_ns"), window("duration_ns"));
-    expect_valid(&report);
+    let number = |key: &str| report["quality"][key].as_u64().unwrap_or(0);
+    let skipped = number("missed_events");
+    if skipped == 0 {
+        expect_valid(&report);
+    } else {
+        check::check_report(&report);
+        assert_eq!(report["quality"]["verdict"], "degraded");
+        assert_eq!(number("lost_records"), 0);
+    }
     outcome.expect_code(0);
     assert_eq!(report["window"]["end_reason"], "duration");
     assert_eq!(check::list(&report["system"], "cpus").len() as u64, cpus());
@@ -165,10 +176,10 @@ fn accounted_for(duration: Duration, options: &[&str]) -> Counted {
     let born = threads(&report).filter(born).count() as u64;
     assert_eq!(report["quality"]["folded_threads"], 0);
     // A birth is counted when the thread is copied, and it lives from its first wake-up on.
-    let (least, most) = (births.start() - between, births.end() + between);
+    let least = births.start() - between.max(skipped);
+    let most = births.end() + between;
     assert!((least..=most).contains(&born), "{born} not in {births:?}");
 
-    let number = |key: &str| report["quality"][key].as_u64().expect("a number");
     let through = threads(&report)
         .filter(|(_, thread)| thread["born_in_window"] == false && thread["exit"].is_null());
     assert!(number("threads_checked") > 10, "{:#}", report["quality"]);
@@ -177,5 +188,6 @@ fn accounted_for(duration: Duration, options: &[&str]) -> Counted {
         switches: counted,
         births: born,
         ended: number("threads_self_checked"),
+        skipped,
     }
 }

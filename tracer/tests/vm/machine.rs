@@ -115,8 +115,13 @@ fn a_cpu_that_goes_and_comes_back_is_accounted_for() {
     expect_all_switches(&report, counters);
     let row = busy(&report, CPU);
     assert!(number(row, "/switches") > 10, "{row:#}");
-    // While it was gone nobody ran there.
-    assert!(number(row, "/idle_ns") > SECOND / 2, "{row:#}");
+    // The kernel does not tell of the last switch on a CPU that goes: what came of it is not known, and not idle time.
+    let told = number(row, "/busy_ns") + number(row, "/idle_ns");
+    let window = number(&report, "/window/duration_ns");
+    assert!(
+        (window - SECOND / 10..=window).contains(&told),
+        "{told} of {window}: {row:#}"
+    );
 }
 
 #[test]

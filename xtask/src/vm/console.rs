@@ -14,8 +14,6 @@ pub struct Console {
     pub steps: Vec<Step>,
     done: bool,
     ended: Option<String>,
-    /// It is the second machine: the first one did not come to its end.
-    pub booted_again: bool,
 }
 
 /// What was planned, and how it went: programs under one name, one after the other.

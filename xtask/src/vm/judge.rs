@@ -16,7 +16,6 @@ pub struct Verdict {
     took: Duration,
     counts: Counts,
     repeated: usize,
-    booted_again: bool,
     pub problems: Vec<String>,
     pub column: Column,
 }
@@ -35,7 +34,6 @@ impl Verdict {
             took,
             counts: Counts::default(),
             repeated: 0,
-            booted_again: console.booted_again,
             problems: Vec::new(),
             column: Column::new(series, release),
         };
@@ -105,9 +103,6 @@ impl fmt::Display for Verdict {
         )?;
         if self.repeated > 0 {
             write!(f, ", {} run twice", self.repeated)?;
-        }
-        if self.booted_again {
-            write!(f, ", booted twice")?;
         }
         for problem in &self.problems {
             write!(f, "\n       - {problem}")?;

@@ -13,7 +13,11 @@ mod plan;
 mod programs;
 
 use std::fs;
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -25,7 +29,7 @@ use crate::{setup, workspace};
 use initramfs::Initramfs;
 use judge::Verdict;
 use kernels::Table;
-use packages::Packages;
+use packages::{Kernel, Packages};
 use programs::Programs;
 
 /// The first numbers of their versions.
@@ -71,24 +75,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let page = workspace().join(kernels::PLACE);
     // Before the first run there is none.
     let mut table = Table::parse(&fs::read_to_string(&page).unwrap_or_default());
-    let mut verdicts = Vec::new();
-    for series in kernels {
-        let kernel = packages.kernel(series)?;
-        println!("\n== {}", kernel.release);
+    let kernels: Vec<(&str, Kernel)> = kernels
+        .into_iter()
+        .map(|series| Ok((series, packages.kernel(series)?)))
+        .collect::<anyhow::Result<_>>()?;
+    let initramfs = place.join("initramfs");
+    file_system(&busybox, &programs, &initramfs)?;
+    let booted = in_turn(&kernels, |(_, kernel)| {
+        println!("== {}", kernel.release);
         let begin = Instant::now();
-        let initramfs = place.join("initramfs");
-        file_system(&busybox, &programs, &initramfs)?;
-        let boot = || machine::boot(&kernel.image, &initramfs, &parameters, LIMIT);
-        let mut console = boot()?;
-        if let Some(why) = console.unfinished() {
-            println!("booted again: {why}");
-            // QEMU runs each CPU in a thread of its own, and does not always show one of them at once what another
-            // one makes of the kernel's code; with all of them in one thread, it takes several times as long.
-            console = boot()?;
-            console.booted_again = true;
-        }
-        fs::remove_file(&initramfs).context("remove the file system")?;
-        let mut verdict = Verdict::of(&kernel.release, series, &console, &allowed, begin.elapsed());
+        let console = machine::boot(kernel, &initramfs, &parameters, LIMIT)?;
+        anyhow::Ok((console, begin.elapsed()))
+    });
+    fs::remove_file(&initramfs).context("remove the file system")?;
+    let mut verdicts = Vec::new();
+    for ((series, kernel), booted) in kernels.iter().zip(booted) {
+        let (console, took) = booted?;
+        let mut verdict = Verdict::of(&kernel.release, series, &console, &allowed, took);
         if options.write && verdict.problems.is_empty() {
             table.put(&verdict.column);
         } else {
@@ -111,6 +114,32 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// As many at a time as this machine has CPUs: an emulated machine takes one. What became of each, in their order.
+fn in_turn<T: Sync, R: Send>(all: &[T], job: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..workers.min(all.len()) {
+            scope.spawn(|| {
+                while let Some((at, one)) = take(all, &next) {
+                    let result = job(one);
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((at, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+fn take<'a, T>(all: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    all.get(at).map(|one| (at, one))
+}
+
 fn file_system(busybox: &Path, programs: &Programs, to: &Path) -> anyhow::Result<()> {
     let mut files = Initramfs::with_tools(busybox)?;
     // Where the tests were told that it is, and where a person looks for it.
@@ -127,4 +156,17 @@ fn file_system(busybox: &Path, programs: &Programs, to: &Path) -> anyhow::Result
     }
     files.text("/plan", &plan::written());
     files.write(&["/proc", "/sys", "/dev", "/tmp"], to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_turn;
+
+    #[test]
+    fn results_are_in_the_order_of_what_they_are_of() {
+        let all: Vec<u32> = (0..50).collect();
+        let squares: Vec<u32> = all.iter().map(|n| n * n).collect();
+        assert_eq!(in_turn(&all, |n| n * n), squares);
+        assert_eq!(in_turn(&[0_u32; 0], |n| *n), [0; 0]);
+    }
 }
