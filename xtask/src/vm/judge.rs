@@ -157,6 +157,8 @@ mod tests {
     #[test]
     fn all_that_is_planned_must_pass() {
         assert_eq!(problems(&console(|_, _| ())), [""; 0]);
+        let births = STEPS.iter().find(|step| step.name == "births");
+        let births = births.map_or(0, |step| step.tests.len());
         let fewer = console(|name, lines| {
             if name == "births" {
                 lines[1] = "test result: ok. 1 passed; 0 failed".to_owned();
@@ -164,7 +166,9 @@ mod tests {
         });
         assert_eq!(
             problems(&fewer),
-            ["births: 1 tests passed of 4 that are planned"]
+            [format!(
+                "births: 1 tests passed of {births} that are planned"
+            )]
         );
         let failed = console(|name, lines| {
             if name == "births" {
