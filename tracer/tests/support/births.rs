@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::check::list;
 use super::threads;
-use super::trace::valid;
+use super::trace::{Traced, expect_valid_but_skipped, traced};
 
 pub const TRACER: &str = env!("CARGO_BIN_EXE_tracer");
 
@@ -19,7 +19,10 @@ pub type Kinds = BTreeMap<(String, String), u64>;
 /// Traces a command with all that `--forks` tells, in a report that must be valid.
 #[track_caller]
 pub fn forked(command: &[&str]) -> Value {
-    valid(&[&["--forks", "--"], command].concat())
+    let Traced { outcome, report } = traced(&[&["--forks", "--"], command].concat());
+    expect_valid_but_skipped(&report);
+    outcome.expect_code(0);
+    report
 }
 
 #[track_caller]

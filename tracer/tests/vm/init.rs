@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use rustix::system::{RebootCommand, reboot};
+use rustix::termios::tcdrain;
 
 const NOT_APPLICABLE: &str = "/na.txt";
 
@@ -132,4 +133,6 @@ fn say(text: &str) {
     // Without a console nobody is told, whatever is done about it.
     let _ = console.write_all(line.as_bytes());
     let _ = console.flush();
+    // It is out before the kernel says the next thing.
+    let _ = tcdrain(&console);
 }

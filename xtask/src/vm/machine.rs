@@ -36,7 +36,7 @@ pub fn boot(
     parameters: &[String],
     limit: Duration,
 ) -> anyhow::Result<Console> {
-    let mut line = "console=ttyS0 rdinit=/init loglevel=7 panic=-1".to_owned();
+    let mut line = "console=ttyS0 rdinit=/init loglevel=5 panic=-1".to_owned();
     for parameter in parameters {
         line.extend([" ", parameter]);
     }
