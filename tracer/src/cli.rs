@@ -300,7 +300,7 @@ pub struct VerifyOptions {
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(crate::verify::NAMES))]
     pub only: Vec<String>,
 
-    /// Take ten seconds, and know less well
+    /// Take half the time or less, and know less well
     #[arg(long, conflicts_with = "thorough")]
     pub quick: bool,
 

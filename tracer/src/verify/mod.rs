@@ -38,7 +38,7 @@ pub const NAMES: [&str; 9] = [
 /// How much time there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// About ten seconds in all.
+    /// A sixth of the samples.
     Quick,
     /// Below a minute.
     Normal,
