@@ -33,10 +33,10 @@ fn no_record_is_changed_by_a_recording() {
 
 #[test]
 fn no_types_make_anybody_panic() {
-    each_of("btf", 5, hostile::types);
+    each_of("btf", 50, hostile::types);
 }
 
 #[test]
 fn no_arguments_make_anybody_panic() {
-    each_of("arguments", 10, hostile::arguments);
+    each_of("arguments", 100, hostile::arguments);
 }

@@ -60,6 +60,6 @@ mod tests {
         for file in &files {
             super::text(&fs::read(file.path()).expect("a file"));
         }
-        assert!(files.len() > 10, "{} files in {corpus}", files.len());
+        assert!(files.len() > 100, "{} files in {corpus}", files.len());
     }
 }
