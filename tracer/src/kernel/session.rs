@@ -193,6 +193,7 @@ impl Session {
         };
         if session.switch_costs.is_some() {
             session.empty_pair = session.measure_nothing(&btf)?;
+            session.forget_counts();
         }
         if options.calibrate {
             session.prices = session.calibrate(&btf);
