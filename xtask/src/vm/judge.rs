@@ -14,7 +14,7 @@ pub const ALLOWED: &str = "tracer/tests/vm/na.txt";
 pub struct Verdict {
     release: String,
     took: Duration,
-    counts: Counts,
+    pub counts: Counts,
     repeated: usize,
     pub problems: Vec<String>,
     pub column: Column,
