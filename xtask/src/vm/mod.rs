@@ -50,6 +50,10 @@ pub struct Options {
     #[arg(long, value_name = "STRUCT.FIELD")]
     wrong_offset: Option<String>,
 
+    /// A step of the tests, by its row in docs/KERNELS.md [default: all]
+    #[arg(long, value_name = "STEP", conflicts_with = "write")]
+    only: Vec<String>,
+
     /// Write what the kernels have and show to docs/KERNELS.md, instead of comparing it with what stands there
     #[arg(long)]
     write: bool,
@@ -64,6 +68,7 @@ impl Default for Options {
         Options {
             kernels: Vec::new(),
             wrong_offset: None,
+            only: Vec::new(),
             write: false,
             minutes: MINUTES,
         }
@@ -86,6 +91,7 @@ pub fn lacking() -> anyhow::Result<Option<String>> {
 /// Fails when a kernel does. The tests are counted either way.
 pub fn run(options: &Options, counts: &mut Counts) -> anyhow::Result<()> {
     catch_signals()?;
+    let steps = plan::chosen(&options.only)?;
     if let Some(why) = lacking()? {
         bail!(why);
     }
@@ -113,7 +119,7 @@ pub fn run(options: &Options, counts: &mut Counts) -> anyhow::Result<()> {
         .map(|series| Ok((series, packages.kernel(series)?)))
         .collect::<anyhow::Result<_>>()?;
     let initramfs = place.join("initramfs");
-    file_system(&busybox, &programs, &initramfs)?;
+    file_system(&busybox, &programs, &plan::written(&steps), &initramfs)?;
     let limit = Duration::from_secs(60 * options.minutes);
     let deadline = Instant::now() + limit;
     let booted = in_turn(&kernels, |(_, kernel)| {
@@ -132,7 +138,7 @@ pub fn run(options: &Options, counts: &mut Counts) -> anyhow::Result<()> {
     let mut verdicts = Vec::new();
     for ((series, kernel), booted) in kernels.iter().zip(booted) {
         let (console, took) = booted?;
-        let mut verdict = Verdict::of(&kernel.release, series, &console, &allowed, took);
+        let mut verdict = Verdict::of(&kernel.release, series, &steps, &console, &allowed, took);
         if options.write && verdict.problems.is_empty() {
             table.put(&verdict.column);
         } else {
@@ -182,7 +188,7 @@ fn take<'a, T>(all: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     all.get(at).map(|one| (at, one))
 }
 
-fn file_system(busybox: &Path, programs: &Programs, to: &Path) -> anyhow::Result<()> {
+fn file_system(busybox: &Path, programs: &Programs, plan: &str, to: &Path) -> anyhow::Result<()> {
     let mut files = Initramfs::with_tools(busybox)?;
     // Where the tests were told that it is, and where a person looks for it.
     let tracer = programs.place.to_string_lossy();
@@ -195,7 +201,7 @@ fn file_system(busybox: &Path, programs: &Programs, to: &Path) -> anyhow::Result
     for library in &programs.libraries {
         files.program(library, &library.to_string_lossy())?;
     }
-    files.text("/plan", &plan::written());
+    files.text("/plan", plan);
     files.write(&["/proc", "/sys", "/dev", "/tmp"], to)
 }
 
