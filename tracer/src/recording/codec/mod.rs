@@ -27,6 +27,8 @@ use others::{Others, all_columns};
 use switch::Switches;
 use threads::Threads;
 
+use super::format::BLOCK_BYTES;
+
 pub use items::Items;
 pub use run::{Record, Run};
 
@@ -250,6 +252,10 @@ impl Decoder {
             Some(())
         };
         outline(&mut coder, count, |_| Head::default(), each)?;
+        let bytes = self.heads.iter().map(|head| usize::from(head.length));
+        if bytes.sum::<usize>() > BLOCK_BYTES {
+            return None;
+        }
         self.unpacker.has_rows(switches, switch::STEADY.into_iter());
         Some(())
     }
