@@ -143,7 +143,7 @@ impl Pipeline {
 
     /// Many records, as if they were pushed one by one.
     pub fn take(&mut self, run: Box<dyn Run>) {
-        self.undecoded += self.reorder.take(run);
+        self.reorder.take(run);
     }
 
     /// Applies all events before `watermark`: nothing older will come.
@@ -393,7 +393,7 @@ impl Pipeline {
             births,
             tolerance: self.settings.tolerance,
             late: self.reorder.late(),
-            undecoded: self.undecoded,
+            undecoded: self.undecoded + self.reorder.unreadable(),
             partial: !self.settings.replay.part.is_whole(),
             outside,
         }

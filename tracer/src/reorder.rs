@@ -35,6 +35,7 @@ pub struct Reorder {
     fronts: Vec<Front>,
     released: Timestamp,
     late: u64,
+    unreadable: u64,
 }
 
 /// The time at the front of a queue, and which one; the lower CPU goes first at equal times.
@@ -88,22 +89,20 @@ impl Reorder {
         }
     }
 
-    /// Records in order, as if they were pushed one by one. Answers how many of them are none.
-    pub fn take(&mut self, mut run: Box<dyn Run>) -> u64 {
+    /// Records in order, as if they were pushed one by one.
+    pub fn take(&mut self, mut run: Box<dyn Run>) {
         let late = run.front().is_some_and(|(at, _)| at < self.released);
         if !late && run.end() < LATEST {
             self.hold();
             self.runs.take(run);
-            return 0;
+            return;
         }
-        let mut none = 0;
         while run.front().is_some() {
-            none += self.push_lent(run.next());
+            self.push_lent(run.next());
         }
-        none
     }
 
-    fn push_lent(&mut self, record: Record<'_>) -> u64 {
+    fn push_lent(&mut self, record: Record<'_>) {
         let mut bytes = [0; Switch::BYTES];
         let record = match record {
             Record::Switch(switch) => {
@@ -113,18 +112,15 @@ impl Reorder {
             Record::Bytes(bytes) => bytes,
         };
         match envelope(record) {
-            Some(envelope) => {
-                self.push(envelope);
-                0
-            }
-            None => 1,
+            Some(envelope) => self.push(envelope),
+            None => self.unreadable += 1,
         }
     }
 
     /// What is queued becomes a run.
     fn hold(&mut self) {
         let mut held = Held::default();
-        for (cpu, queue) in (0..).map(Cpu).zip(&mut self.queues) {
+        for (cpu, queue) in (0..=u16::MAX).map(Cpu).zip(&mut self.queues) {
             for entry in &queue.entries[queue.next..] {
                 let record = envelope(&queue.bytes[entry.start..]).map_or(&[][..], |it| it.record);
                 held.push(entry.at, cpu, record);
@@ -139,9 +135,7 @@ impl Reorder {
     #[cold]
     fn spill(&mut self) {
         let mut runs = std::mem::take(&mut self.runs);
-        runs.spill(|record| {
-            self.push_lent(record);
-        });
+        runs.spill(|record| self.push_lent(record));
     }
 
     #[cold]
@@ -207,6 +201,11 @@ impl Reorder {
     /// Records that came after their place had passed.
     pub fn late(&self) -> u64 {
         self.late
+    }
+
+    /// What runs told that is no record.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 }
 
@@ -461,7 +460,7 @@ mod tests {
                             by_ones.push(envelope(&record).expect("whole"));
                         }
                         run.sort();
-                        prop_assert_eq!(with_runs.take(Box::new(run)), 0);
+                        with_runs.take(Box::new(run));
                     }
                     Step::Release(watermark) => {
                         let mut released = [Vec::new(), Vec::new()];
@@ -476,6 +475,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(with_runs.late(), by_ones.late());
+            prop_assert_eq!(with_runs.unreadable(), 0);
         }
 
         #[test]

@@ -21,6 +21,12 @@ pub const BLOCK_NS: u64 = 1_000_000_000;
 /// Of other writers, a block may have so many.
 pub const MOST_ITEMS: usize = 64 << 10;
 
+/// What the items of a file take may be so many times its own size: ten times what a machine makes, as times and keys
+/// have noise ...
+pub const MOST_ROOM: u64 = 256;
+/// ... and so much anyway. Items that are nothing but foretold could take thousands of times their size.
+pub const ROOM: u64 = 32 << 20;
+
 /// Fast enough to go beside a tracer; higher ones win little on numbers that are mostly foretold.
 pub const LEVEL: i32 = 3;
 

@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use super::codec::{Decoder, Items, Run};
 use super::format::{
-    BLOCK_HEADER, BlockHeader, LARGEST, MAGIC, MOST_ITEMS, PREFIX, VERSION, agree, block_kind,
-    take, take_u32, unpack,
+    BLOCK_HEADER, BlockHeader, LARGEST, MAGIC, MOST_ITEMS, MOST_ROOM, PREFIX, ROOM, VERSION, agree,
+    block_kind, take, take_u32, unpack,
 };
 use super::{Item, OpenError, Part};
 
@@ -16,6 +16,9 @@ pub struct Reader<R: Read> {
     trailer: Option<Vec<u8>>,
     cut: bool,
     blocks: u32,
+    /// Bytes that were read of blocks, and what their items may take.
+    read: u64,
+    told: u64,
     items: Items,
     decoder: Decoder,
     payload: Vec<u8>,
@@ -65,6 +68,8 @@ impl<R: Read> Reader<R> {
             trailer: None,
             cut: false,
             blocks: 0,
+            read: 0,
+            told: 0,
             items: Items::default(),
             decoder: Decoder::new()?,
             payload: Vec::new(),
@@ -115,11 +120,9 @@ impl<R: Read> Reader<R> {
             };
             match header.kind {
                 block_kind::ITEMS => {
-                    let count = header.items as usize;
-                    let begun =
-                        count <= MOST_ITEMS && self.decoder.begin(&self.payload, count).is_some();
-                    self.cut = !begun;
-                    return Ok(begun);
+                    let begun = self.begin_items(header.items as usize);
+                    self.cut = begun.is_none();
+                    return Ok(!self.cut);
                 }
                 block_kind::TRAILER => {
                     self.trailer = self.unpack_trailer();
@@ -130,6 +133,16 @@ impl<R: Read> Reader<R> {
             }
         }
         Ok(false)
+    }
+
+    /// `None`: nothing that a writer made of what happened.
+    fn begin_items(&mut self, count: usize) -> Option<()> {
+        if count > MOST_ITEMS {
+            return None;
+        }
+        self.told += self.decoder.begin(&self.payload, count)? as u64;
+        let most = ROOM.saturating_add(MOST_ROOM.saturating_mul(self.read));
+        (self.told <= most).then_some(())
     }
 
     /// All items of the block, if it is whole.
@@ -163,6 +176,7 @@ impl<R: Read> Reader<R> {
         self.blocks = self.blocks.wrapping_add(1);
         let size = header.bytes as usize;
         read_up_to(&mut self.input, size, &mut self.payload)?;
+        self.read += (BLOCK_HEADER + size) as u64;
         let whole = self.payload.len() == size && agree(checksum, crc32fast::hash(&self.payload));
         Ok(if whole {
             Next::Block(header)

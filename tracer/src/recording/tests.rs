@@ -408,6 +408,44 @@ fn a_block_out_of_order_is_told_as_it_was_written() {
     assert_eq!(told, [(Vec::new(), [late, unknown].concat())]);
 }
 
+/// What no item asks for is in the last column, which is nobody's: whatever a block holds, that is noticed.
+#[test]
+fn a_run_tells_that_its_block_is_damaged() {
+    let (kind, length) = KINDS[0];
+    let switch = |cpu, at_ns| Owned::Record(record(kind, cpu, at_ns, 0, &vec![1; length - 16]));
+    let in_order = vec![switch(0, 10), switch(1, 10), switch(0, 11)];
+    let tied = vec![switch(1, 10), switch(0, 10)];
+    for block in [in_order, tied, vec![Owned::Advance(10)], Vec::new()] {
+        let mut payload = payload(&block);
+        assert_eq!(payload.pop(), Some(0), "no plane of the last column");
+        payload.extend([1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 7]);
+        let header = BlockHeader {
+            kind: block_kind::ITEMS,
+            items: block.len() as u32,
+            ..BlockHeader::default()
+        };
+        let mut file = prefix();
+        file.extend(framed(header, &payload));
+        assert_eq!(
+            read(&file).expect("its header is whole"),
+            (Vec::new(), false)
+        );
+        let mut reader = Reader::open(file.as_slice()).expect("its header is whole");
+        let mut nothings = 0;
+        let more = reader.next_part(|part| match part {
+            Part::Item(item) => panic!("{item:?}"),
+            Part::Run(mut run) => {
+                while run.front().is_some() {
+                    let record = run.take_next();
+                    nothings += usize::from(matches!(record, Record::Bytes([])));
+                }
+            }
+        });
+        let more = more.expect("a slice can be read");
+        assert_eq!((more, reader.is_cut()), (nothings > 0, nothings == 0));
+    }
+}
+
 /// The beginning of a file, up to its first block.
 fn prefix() -> Vec<u8> {
     super::format::prefix(b"{\"a\":1}").expect("not too large")

@@ -163,6 +163,8 @@ pub struct Unpacker<const COLUMNS: usize> {
     plane: Vec<u8>,
     /// More was asked for than there is.
     short: bool,
+    /// Bytes of all planes.
+    unpacked: usize,
 }
 
 impl<const COLUMNS: usize> Unpacker<COLUMNS> {
@@ -181,6 +183,7 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
             zstd: Decompressor::new()?,
             plane: Vec::new(),
             short: false,
+            unpacked: 0,
         })
     }
 
@@ -195,7 +198,7 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
     pub fn unpack(&mut self, mut from: &[u8]) -> Option<()> {
         let from = &mut from;
         self.bytes.clear();
-        self.short = false;
+        (self.short, self.unpacked) = (false, 0);
         self.planes.as_flattened_mut().fill(Cursor::default());
         for column in 0..COLUMNS {
             let [used] = take(from)?;
@@ -204,6 +207,7 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
                 self.unpack_plane(from)?;
                 let cursor = &mut self.planes.get_mut(plane)?[column];
                 (cursor.at, cursor.end) = (at as u32, self.bytes.len() as u32);
+                self.unpacked += self.bytes.len() - at;
                 self.bytes.resize(self.bytes.len() + STAGGER, 0);
             }
         }
@@ -340,6 +344,11 @@ impl<const COLUMNS: usize> Unpacker<COLUMNS> {
         into[..length].copy_from_slice(&there[..length]);
         self.short |= length < into.len();
         cursor.at += length as u32;
+    }
+
+    /// Bytes that can be asked for.
+    pub fn unpacked(&self) -> usize {
+        self.unpacked
     }
 
     /// Whether more was asked for than there is.

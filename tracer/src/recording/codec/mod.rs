@@ -27,6 +27,8 @@ use others::{Others, all_columns};
 use switch::Switches;
 use threads::Threads;
 
+use super::format::BLOCK_BYTES;
+
 pub use items::Items;
 pub use run::{Record, Run};
 
@@ -41,6 +43,9 @@ mod outline {
     pub const TIME: usize = 6;
     pub const COLUMNS: usize = 7;
 }
+
+/// What an item takes besides its bytes, at most.
+const ITEM: usize = 32;
 
 const OTHERS: usize = outline::COLUMNS + switch::NAMES.len();
 const COLUMNS: usize = OTHERS + all_columns();
@@ -233,8 +238,8 @@ impl Decoder {
         Ok(another)
     }
 
-    /// The outline. `None`: the payload is not what an encoder makes of so many items.
-    pub fn begin(&mut self, payload: &[u8], count: usize) -> Option<()> {
+    /// The outline; answers what the items may take. `None`: the payload is not what an encoder makes of so many.
+    pub fn begin(&mut self, payload: &[u8], count: usize) -> Option<usize> {
         self.state.clear();
         self.heads.clear();
         self.unpacker.unpack(payload)?;
@@ -250,8 +255,15 @@ impl Decoder {
             Some(())
         };
         outline(&mut coder, count, |_| Head::default(), each)?;
+        let bytes = self.heads.iter().map(|head| usize::from(head.length));
+        let bytes: usize = bytes.sum();
+        // A number takes a quarter more when it is in groups of seven bits, and some are foretold in two parts.
+        let most = 2 * bytes + ITEM * count;
+        if bytes > BLOCK_BYTES || self.unpacker.unpacked() > most {
+            return None;
+        }
         self.unpacker.has_rows(switches, switch::STEADY.into_iter());
-        Some(())
+        Some(bytes + ITEM * count)
     }
 
     /// Whether what was begun can be a [`Run`].

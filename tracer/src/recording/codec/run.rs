@@ -84,7 +84,8 @@ impl Run {
             bytes: Vec::new(),
         };
         run.look_ahead();
-        Some(run)
+        // Where there is no record, nobody else would tell.
+        (!run.is_damaged()).then_some(run)
     }
 
     /// Time and CPU of the next record.
@@ -112,14 +113,20 @@ impl Run {
             return Record::Bytes(&[]);
         };
         self.make(head);
-        let unpacker = &self.decoder.unpacker;
-        if unpacker.is_short() || (self.made == self.heads.len() && !unpacker.is_used_up()) {
+        if self.is_damaged() {
             return Record::Bytes(&[]);
         }
         match head.what {
             what::SWITCH => Record::Switch(&self.switch),
             _ => Record::Bytes(&self.bytes),
         }
+    }
+
+    /// As far as that can be known by now.
+    #[inline(always)]
+    fn is_damaged(&self) -> bool {
+        let unpacker = &self.decoder.unpacker;
+        unpacker.is_short() || (self.made == self.heads.len() && !unpacker.is_used_up())
     }
 
     fn look_ahead(&mut self) {
@@ -170,7 +177,7 @@ impl Run {
         }
     }
 
-    /// All of one time, in the order of their CPUs.
+    /// All of one time, in the order of their CPUs; none of them where that is damaged.
     fn untie(&mut self) {
         for at in self.tied.pop().unwrap_or_default() {
             let head = self.heads[at];
@@ -182,6 +189,9 @@ impl Run {
             } else {
                 self.ready.push((head.cpu, self.bytes.clone()));
             }
+        }
+        if self.is_damaged() {
+            self.ready.iter_mut().for_each(|(_, bytes)| bytes.clear());
         }
         self.ready.sort_by_key(|&(cpu, _)| cpu);
         self.ready.reverse();
