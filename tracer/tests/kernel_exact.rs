@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::btf::types_with_a_wrong_offset;
 use support::machine::{Counters, background, background_workload, cpus, last_cpu};
-use support::trace::{Traced, expect_valid, expect_valid_but_skipped, traced, workload};
+use support::trace::{Traced, expect_valid, traced, workload};
 use support::{Running, binary, check, threads};
 
 const TRACER: &str = env!("CARGO_BIN_EXE_tracer");
@@ -149,7 +149,7 @@ fn accounted_for(duration: Duration, options: &[&str]) -> Counted {
     let (switches, births) = counters.growth(window("start_monotonic_ns"), window("duration_ns"));
     let number = |key: &str| report["quality"][key].as_u64().unwrap_or(0);
     let skipped = number("missed_events");
-    expect_valid_but_skipped(&report);
+    expect_valid(&report);
     outcome.expect_code(0);
     assert_eq!(report["window"]["end_reason"], "duration");
     assert_eq!(check::list(&report["system"], "cpus").len() as u64, cpus());

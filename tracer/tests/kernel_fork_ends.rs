@@ -7,7 +7,7 @@ use support::births::{TRACER, forked, number, only, text};
 use support::check::list;
 use support::machine::{children, status, until};
 use support::na;
-use support::trace::{Live, Traced, expect_valid_but_skipped, traced};
+use support::trace::{Live, Traced, expect_valid, traced};
 
 /// What the pattern leaves a zombie for, and as much again on a busy machine.
 const LATE: std::ops::RangeInclusive<u64> = 200_000_000..=300_000_000;
@@ -82,7 +82,7 @@ fn a_zombie_of_a_container_is_known_by_its_number_there() {
         return na(name, "a PID namespace is not permitted");
     }
     outcome.expect_code(0);
-    expect_valid_but_skipped(&report);
+    expect_valid(&report);
     expect_ends(&report);
 }
 
@@ -93,7 +93,7 @@ fn crash(limit: &str, directory: &str) -> Value {
         format!("ulimit -c {limit}; cd {directory}; exec {TRACER} workload crashes --count 4");
     let Traced { outcome, report } = traced(&["--forks", "--", "sh", "-c", &script]);
     outcome.expect_code(128 + 11);
-    expect_valid_but_skipped(&report);
+    expect_valid(&report);
     let [crash] = list(&report, "crashes") else {
         panic!("{:#}", report["crashes"])
     };

@@ -11,7 +11,7 @@ use support::births::{
     Calls, TRACER, expected, forked, kinds, number, only, parents, summed_kinds, text,
 };
 use support::check::list;
-use support::trace::{Traced, expect_valid_but_skipped, traced};
+use support::trace::{Traced, expect_valid, traced};
 use support::{na, threads};
 
 #[test]
@@ -64,7 +64,7 @@ fn a_worker_of_io_uring_is_born_of_who_submits() {
     if outcome.status.code() == Some(77) {
         return na("io-uring", "this kernel or its policy has no io_uring");
     }
-    expect_valid_but_skipped(&report);
+    expect_valid(&report);
     let mut kinds = kinds(&report);
     let workers = kinds.remove(&("worker".to_owned(), "tracer".to_owned()));
     assert!(workers > Some(0), "{kinds:?}");

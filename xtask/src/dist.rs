@@ -22,10 +22,14 @@ const LARGEST: u64 = 12 << 20;
 const DEBIAN: &str = "bookworm";
 
 pub fn run(check: bool) -> anyhow::Result<()> {
+    hand_out(&program()?, check)
+}
+
+/// Packages the program, and tries that.
+pub fn hand_out(tracer: &Path, check: bool) -> anyhow::Result<()> {
     let host = host()?;
-    let tracer = program()?;
     let made = tracer.with_file_name("package");
-    install::made(&tracer, &made)?;
+    install::made(tracer, &made)?;
 
     let place = target_dir().join("packages");
     fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
@@ -36,7 +40,7 @@ pub fn run(check: bool) -> anyhow::Result<()> {
     }
     let package = package(&host, &place)?;
     let copy = place.join("tracer");
-    fs::copy(&tracer, &copy).with_context(|| format!("write {}", copy.display()))?;
+    fs::copy(tracer, &copy).with_context(|| format!("write {}", copy.display()))?;
     checksums(&place)?;
     if check {
         try_package(&package, &place)?;

@@ -29,6 +29,7 @@ const fn essential(name: &'static str, enter: &'static str, leave: &'static str)
 }
 
 /// A vector of x86 that does work of its own. Elsewhere these are interrupts like others.
+#[cfg(target_arch = "x86_64")]
 const fn vector(name: &'static str) -> Kind {
     Kind {
         name,

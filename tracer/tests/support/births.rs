@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::check::list;
 use super::threads;
-use super::trace::{Traced, expect_valid_but_skipped, traced};
+use super::trace::{Traced, expect_valid, traced};
 
 pub const TRACER: &str = env!("CARGO_BIN_EXE_tracer");
 
@@ -20,7 +20,7 @@ pub type Kinds = BTreeMap<(String, String), u64>;
 #[track_caller]
 pub fn forked(command: &[&str]) -> Value {
     let Traced { outcome, report } = traced(&[&["--forks", "--"], command].concat());
-    expect_valid_but_skipped(&report);
+    expect_valid(&report);
     outcome.expect_code(0);
     report
 }

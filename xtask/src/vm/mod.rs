@@ -88,8 +88,8 @@ pub fn lacking() -> anyhow::Result<Option<String>> {
     Ok(mirror.is_none().then(|| why.to_owned()))
 }
 
-/// Fails when a kernel does. The tests are counted either way.
-pub fn run(options: &Options, counts: &mut Counts) -> anyhow::Result<()> {
+/// Fails when a kernel does. The tests are counted either way. `tracer` is static.
+pub fn run(options: &Options, tracer: &Path, counts: &mut Counts) -> anyhow::Result<()> {
     catch_signals()?;
     let steps = plan::chosen(&options.only)?;
     if let Some(why) = lacking()? {
@@ -97,7 +97,7 @@ pub fn run(options: &Options, counts: &mut Counts) -> anyhow::Result<()> {
     }
     let place = target_dir().join("vm");
     let packages = Packages::at(place.clone())?;
-    let programs = Programs::build(&place)?;
+    let programs = Programs::build(tracer, &place)?;
     let busybox = packages.busybox()?;
     let mut kernels: Vec<&str> = options.kernels.iter().map(String::as_str).collect();
     if kernels.is_empty() {

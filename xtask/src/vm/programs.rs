@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use super::plan;
 use crate::command::{ask, cargo, run, show};
-use crate::dist;
 
 pub struct Programs {
     /// Static: each kernel runs the same file.
@@ -42,7 +41,7 @@ type Built = (String, String, PathBuf);
 
 impl Programs {
     /// `scratch` is for copies.
-    pub fn build(scratch: &Path) -> anyhow::Result<Programs> {
+    pub fn build(tracer: &Path, scratch: &Path) -> anyhow::Result<Programs> {
         let files: BTreeSet<&str> = plan::STEPS.iter().map(|step| step.file).collect();
         // As the tests on this machine's own kernel are built: what is there is not built again.
         let mut build = cargo();
@@ -67,7 +66,7 @@ impl Programs {
             "build {files:?}: cargo made {tests:?}"
         );
         Ok(Programs {
-            tracer: dist::program()?,
+            tracer: tracer.to_owned(),
             place: place.context("build the tracer: cargo made no program of that name")?,
             init: init(scratch)?,
             tests,

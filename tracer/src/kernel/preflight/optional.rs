@@ -3,7 +3,7 @@
 use tracer_common::settings::feature;
 
 use super::facts::Facts;
-use super::kernel::tracepoint;
+use super::kernel::{parse_version, tracepoint};
 use super::{Requirement, State};
 use crate::kernel::btf::Btf;
 use crate::kernel::cgroup::Hierarchy;
@@ -122,6 +122,7 @@ pub fn requirements(facts: &Facts, btf: Option<&Btf>) -> Vec<Requirement> {
         tracefs(facts),
         sched_ext(facts),
         core_scheduling(facts, btf),
+        skipping(facts),
     ]);
     list
 }
@@ -315,3 +316,22 @@ fn core_scheduling(facts: &Facts, btf: Option<&Btf>) -> Requirement {
         "do not use prctl(PR_SCHED_CORE) on this machine, or boot with nosmt",
     )
 }
+
+/// A program that already runs on a CPU is skipped there: counted, but what it would have told is missing.
+fn skipping(facts: &Facts) -> Requirement {
+    let (state, seen) = match parse_version(&facts.release) {
+        Some(version) if version < SKIPPING => (State::Found, "none were seen on kernels before 7"),
+        Some(_) => (State::Unknown, "7.3 was seen to skip some"),
+        None => (State::Unknown, "the version of this kernel cannot be read"),
+    };
+    optional(
+        "no skipped events",
+        state,
+        seen,
+        "events that the kernel skips: they are counted (missed_events), and the report is degraded",
+        "boot an older kernel where that happens too often",
+    )
+}
+
+/// The first release of which that may be so.
+const SKIPPING: (u32, u32) = (7, 0);

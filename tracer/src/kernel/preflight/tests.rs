@@ -223,3 +223,19 @@ fn an_error_of_the_kernel_becomes_one_line_with_a_remedy() {
     assert_eq!(long.lines().count(), 3);
     assert!(long.len() < 1000 && long.contains("the end"));
 }
+
+#[test]
+fn kernels_that_may_skip_events_are_told() {
+    let skipping = |release: &str| {
+        let facts = Facts {
+            release: release.to_owned(),
+            ..machine()
+        };
+        let mut list = optional::requirements(&facts, None).into_iter();
+        let found = list.find(|found| found.name == "no skipped events");
+        found.expect("it is told").state
+    };
+    assert_eq!(skipping("6.18.44-cloud"), State::Found);
+    assert_eq!(skipping("7.3.4+deb13-cloud-amd64"), State::Unknown);
+    assert_eq!(skipping("?"), State::Unknown);
+}
