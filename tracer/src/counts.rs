@@ -51,10 +51,13 @@ impl Counts {
 
     /// Of each CPU that was looked at.
     pub fn growth(&self) -> impl Iterator<Item = (Cpu, CpuTotals, SystemTotals)> {
-        (0..).map(Cpu).zip(&self.0).filter_map(|(cpu, counted)| {
-            let (totals, system) = counted.as_ref()?.growth();
-            Some((cpu, totals, system))
-        })
+        (0..=u16::MAX)
+            .map(Cpu)
+            .zip(&self.0)
+            .filter_map(|(cpu, counted)| {
+                let (totals, system) = counted.as_ref()?.growth();
+                Some((cpu, totals, system))
+            })
     }
 }
 

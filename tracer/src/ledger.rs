@@ -103,7 +103,7 @@ impl Ledger {
     }
 
     pub fn cpus(&self) -> impl Iterator<Item = (Cpu, &CpuTotals)> {
-        (0..).map(Cpu).zip(&self.cpus)
+        (0..=u16::MAX).map(Cpu).zip(&self.cpus)
     }
 
     pub fn system(&self) -> &SystemTotals {

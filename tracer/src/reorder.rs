@@ -120,7 +120,7 @@ impl Reorder {
     /// What is queued becomes a run.
     fn hold(&mut self) {
         let mut held = Held::default();
-        for (cpu, queue) in (0..).map(Cpu).zip(&mut self.queues) {
+        for (cpu, queue) in (0..=u16::MAX).map(Cpu).zip(&mut self.queues) {
             for entry in &queue.entries[queue.next..] {
                 let record = envelope(&queue.bytes[entry.start..]).map_or(&[][..], |it| it.record);
                 held.push(entry.at, cpu, record);

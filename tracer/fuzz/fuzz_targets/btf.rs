@@ -3,6 +3,7 @@
 #![no_main]
 
 #[path = "../../tests/support/hostile.rs"]
+#[expect(dead_code, reason = "every target compiles its own copy and uses a part of it")]
 mod hostile;
 
 use libfuzzer_sys::fuzz_target;

@@ -64,7 +64,7 @@ impl Cpus {
 
     /// The open stretches up to `at`.
     pub fn open_spans(&self, at: Timestamp, sink: &mut impl SpanSink) {
-        for (cpu, place) in (0..).map(Cpu).zip(&self.places) {
+        for (cpu, place) in (0..=u16::MAX).map(Cpu).zip(&self.places) {
             if let Some(place) = place {
                 sink.cpu(cpu, place.since, at, place.idle);
             }

@@ -220,9 +220,11 @@ impl Thread {
             if let Some(since) = older {
                 self.hole(since, at, sink);
             }
+            // Even if it has only just begun to.
+            let has_lived = older.is_some() || (missed_some && self.since().is_some());
             self.state = match info.posture {
                 // Who has lived is not unborn again.
-                Posture::Unborn | Posture::Dead if older.is_some() => State::Unknown { since: at },
+                Posture::Unborn | Posture::Dead if has_lived => State::Unknown { since: at },
                 Posture::Unborn => State::Unborn,
                 Posture::Dead => State::Dead,
                 Posture::OnCpu => State::Running {

@@ -158,13 +158,15 @@ impl StealSample {
         StealSample::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
 
-    /// The share of all CPU time that the hypervisor gave to others; `None` when no time has passed.
+    /// The share of all CPU time that the hypervisor gave to others; `None` when no time has passed, or less than was
+    /// given: the time of iowait may go back, see proc(5).
     pub fn percent_since(&self, earlier: &StealSample) -> Option<f64> {
         let total = self
             .total
             .checked_sub(earlier.total)
             .filter(|&total| total > 0)?;
-        let steal = self.steal.checked_sub(earlier.steal)?;
+        let steal = self.steal.checked_sub(earlier.steal);
+        let steal = steal.filter(|&steal| steal <= total)?;
         Some(steal as f64 * 100.0 / total as f64)
     }
 

@@ -1,7 +1,7 @@
 //! Any sequence of records, whatever it says: nothing panics, and every nanosecond is somewhere.
 
 use proptest::prelude::*;
-use tracer_common::record::{self, Header, kind};
+use tracer_common::record::{self, Header, kind, thread_flags};
 
 use super::{properties::identity_holds, simulator::settings, toy::Toy};
 use crate::{
@@ -141,6 +141,18 @@ fn survives(noise: &[Noise], begin: usize, few: usize) -> Result<(), TestCaseErr
         identity_holds(&report)?;
     }
     Ok(())
+}
+
+/// Found by chance: somebody takes over a key and wakes for the first time, and a look of the same moment sees him
+/// unborn, with other counters.
+#[test]
+fn who_was_born_just_now_is_not_unborn_again() {
+    let noise = [
+        (kind::SWITCH, (0, 2), (2, 2), 0, 12, 94),
+        (kind::THREAD, (2, 2), (1, 0), thread_flags::UNBORN, 218, 277),
+        (kind::WAKEUP_NEW, (2, 1), (1, 2), 0, 176, 5),
+    ];
+    survives(&noise, 0, 2).expect("every nanosecond is somewhere");
 }
 
 proptest! {
