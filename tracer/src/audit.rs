@@ -133,8 +133,8 @@ impl Audit {
     pub fn switch_out(&mut self, at: Timestamp, voluntary: u64, involuntary: u64) {
         // A baseline taken at a switch-out has counted that one.
         if at > self.from {
-            self.sums.voluntary += voluntary;
-            self.sums.involuntary += involuntary;
+            self.sums.voluntary = self.sums.voluntary.saturating_add(voluntary);
+            self.sums.involuntary = self.sums.involuntary.saturating_add(involuntary);
         }
     }
 
@@ -162,7 +162,7 @@ impl Audit {
             run: less(counters.sum_exec.0, self.base.0.0, sums.run.0),
             wait: less(
                 counters.run_delay.0,
-                self.base.1.0 + sums.wait_before.0,
+                (self.base.1 + sums.wait_before).0,
                 sums.wait.0,
             ),
             sums,
