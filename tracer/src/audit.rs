@@ -133,8 +133,8 @@ impl Audit {
     pub fn switch_out(&mut self, at: Timestamp, voluntary: u64, involuntary: u64) {
         // A baseline taken at a switch-out has counted that one.
         if at > self.from {
-            self.sums.voluntary = self.sums.voluntary.saturating_add(voluntary);
-            self.sums.involuntary = self.sums.involuntary.saturating_add(involuntary);
+            self.sums.voluntary += voluntary;
+            self.sums.involuntary += involuntary;
         }
     }
 
