@@ -1,6 +1,6 @@
 //! What interrupts have done on this CPU, and what goes on: kept by their probes, read by the others.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_common::{counters::CpuInterrupts, record::waker, settings::feature};
 
 use crate::{
@@ -65,10 +65,9 @@ pub fn resched_ns(prev: u32, by_itself: bool, at_ns: u64) -> u32 {
     }
 }
 
-/// Who wakes somebody just now: see `record::waker`.
+/// Who wakes somebody just now, `current` being on this CPU: see `record::waker`.
 #[inline(always)]
-pub fn waker() -> u32 {
-    let current = bpf_get_current_pid_tgid() as u32;
+pub fn waker(current: u32) -> u32 {
     current | kind_of_waker(current) << waker::KIND_SHIFT
 }
 

@@ -65,7 +65,7 @@ fn build(object: &Path) -> anyhow::Result<()> {
     rerun_if_changed(&tools.linker.path);
 
     let target = toolchain::target(&variable("CARGO_CFG_TARGET_ENDIAN")?);
-    let target_dir = target_dir(object);
+    let target_dir = target_dir(object)?;
     let status = tools
         .command("cargo", &variable("CARGO_CFG_TARGET_ARCH")?)
         .current_dir(workspace)
@@ -121,13 +121,15 @@ fn without_debug(object: &[u8]) -> anyhow::Result<Vec<u8>> {
 
 /// One for all profiles and for clippy, as these programs are the same for all: beside `debug` and
 /// `release` of the outer cargo, which holds the locks of those while this script runs.
-fn target_dir(object: &Path) -> PathBuf {
+fn target_dir(object: &Path) -> anyhow::Result<PathBuf> {
     // <target>/debug/build/tracer-<hash>/out/tracer-ebpf
-    object
-        .ancestors()
-        .nth(5)
-        .unwrap_or(object)
-        .join("tracer-ebpf")
+    let mut place = object.ancestors().nth(5).unwrap_or(object);
+    // Where cargo was told for which target to build: <target>/<triple>/debug/...
+    let target = variable("TARGET")?;
+    if target == variable("HOST")? && place.ends_with(target) {
+        place = place.parent().unwrap_or(place);
+    }
+    Ok(place.join("tracer-ebpf"))
 }
 
 /// The content only: `fs::copy` takes the mode along, and a read-only object could not be replaced.

@@ -17,6 +17,8 @@ use support::{Running, binary, threads, tracer};
 struct Recorded {
     dir: tempfile::TempDir,
     report: Value,
+    /// What exports are asked for, too.
+    part: &'static [&'static str],
 }
 
 impl Recorded {
@@ -30,12 +32,31 @@ impl Recorded {
         let recorded = Recorded {
             dir,
             report: Value::Null,
+            part: &[],
         };
-        let report = tracer(["report", "--format", "json", &recorded.file()]);
+        let report = recorded.reported(&[]);
+        Recorded { report, ..recorded }
+    }
+
+    #[track_caller]
+    fn reported(&self, more: &[&str]) -> Value {
+        let file = self.file();
+        let args = ["report", "--format", "json", &file];
+        let report = tracer(args.iter().chain(more));
         report.expect_code(0);
         let report = report.json();
         check_report(&report);
-        Recorded { report, ..recorded }
+        report
+    }
+
+    /// The same recording, of which only the middle is asked for.
+    #[track_caller]
+    fn middle(self) -> Recorded {
+        Recorded {
+            report: self.reported(&["--from", "200ms", "--to", "800ms"]),
+            part: &["--from", "200ms", "--until", "800ms"],
+            ..self
+        }
     }
 
     fn file(&self) -> String {
@@ -49,6 +70,7 @@ impl Recorded {
         command
             .args(["export", &self.file(), "--to", to, "-o"])
             .arg(&out)
+            .args(self.part)
             .args(more);
         Running::start(&mut command).finish().expect_code(0);
         out
@@ -141,7 +163,11 @@ fn read_totals(lines: &str) -> BTreeMap<String, [u64; 9]> {
 
 #[test]
 fn duckdb_and_pyarrow_read_the_reports_totals() {
-    let recorded = busy();
+    expect_parquet(&busy());
+}
+
+#[track_caller]
+fn expect_parquet(recorded: &Recorded) {
     let tables = recorded.export("parquet", &[]);
     let duckdb = r#"
 import duckdb
@@ -315,6 +341,45 @@ fn the_files_of_two_hosts_are_one_table() {
 #[test]
 fn ndjson_and_csv_add_up_to_the_report() {
     let recorded = busy();
+    expect_ndjson(&recorded);
+    let tables = ["spans", "switches", "waits", "threads", "forks"].map(|table| {
+        let file = recorded.export("csv", &["--table", table]);
+        let said = python(
+            "import csv, json, sys\nfor row in csv.DictReader(open(sys.argv[1], newline='')): print(json.dumps(row))",
+            [file],
+        );
+        said.lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect::<Vec<Value>>()
+    });
+    expect_tables(&recorded, tables);
+}
+
+#[test]
+fn a_part_of_the_time_adds_up_to_its_report() {
+    let recorded = busy();
+    let whole = recorded.totals();
+    let recorded = recorded.middle();
+    assert_eq!(recorded.report["window"]["duration_ns"], 600_000_000);
+    assert_ne!(recorded.totals(), whole);
+    expect_ndjson(&recorded);
+    expect_folded(&recorded);
+    expect_parquet(&recorded);
+    let outcome = tracer([
+        "export",
+        &recorded.file(),
+        "--to=ndjson",
+        "--output=-",
+        "--from=20ms",
+        "--until=10ms",
+    ]);
+    outcome.expect_code(2);
+    let told = outcome.stderr();
+    assert_eq!(told, "error: --until: nothing lies before --from\n");
+}
+
+#[track_caller]
+fn expect_ndjson(recorded: &Recorded) {
     let lines = fs::read_to_string(recorded.export("ndjson", &[])).expect("a file");
     let rows: Vec<Value> = lines
         .lines()
@@ -327,32 +392,18 @@ fn ndjson_and_csv_add_up_to_the_report() {
         rows.iter()
             .filter(|row| row["type"] == kind)
             .cloned()
-            .collect::<Vec<_>>()
+            .collect()
     };
-    let [spans, switches, waits, all_threads, forks] =
-        ["span", "switch", "wait", "thread", "fork"].map(of);
-    recorded.expect_totals(&sums(&spans, &switches, &waits, &all_threads));
-    assert_eq!(
-        forks.len() as u64,
-        recorded.report["forks_total"].as_u64().expect("a number")
-    );
+    let tables = ["span", "switch", "wait", "thread", "fork"].map(of);
+    expect_tables(recorded, tables);
+}
 
-    let [spans, switches, waits, all_threads, forks] =
-        ["spans", "switches", "waits", "threads", "forks"].map(|table| {
-            let file = recorded.export("csv", &["--table", table]);
-            let said = python(
-                "import csv, json, sys\nfor row in csv.DictReader(open(sys.argv[1], newline='')): print(json.dumps(row))",
-                [file],
-            );
-            said.lines()
-                .map(|line| serde_json::from_str(line).expect("JSON"))
-                .collect::<Vec<Value>>()
-        });
+#[track_caller]
+fn expect_tables(recorded: &Recorded, tables: [Vec<Value>; 5]) {
+    let [spans, switches, waits, all_threads, forks] = tables;
     recorded.expect_totals(&sums(&spans, &switches, &waits, &all_threads));
-    assert_eq!(
-        forks.len() as u64,
-        recorded.report["forks_total"].as_u64().expect("a number")
-    );
+    let total = recorded.report["forks_total"].as_u64().expect("a number");
+    assert_eq!(forks.len() as u64, total);
 }
 
 /// Of numbers, and of numbers as text.
@@ -399,7 +450,11 @@ fn sums(
 
 #[test]
 fn folded_stacks_add_up_to_the_report() {
-    let recorded = busy();
+    expect_folded(&busy());
+}
+
+#[track_caller]
+fn expect_folded(recorded: &Recorded) {
     let text = fs::read_to_string(recorded.export("folded", &[])).expect("a file");
     let mut sums = BTreeMap::new();
     for line in text.lines() {

@@ -24,14 +24,22 @@ struct Exported {
 
 #[track_caller]
 fn exported(command: &[&str]) -> Exported {
+    exported_from(command, &[], &[])
+}
+
+/// Of a part of the time, as report and export are asked for it.
+#[track_caller]
+fn exported_from(command: &[&str], report_of: &[&str], export_of: &[&str]) -> Exported {
     let dir = tempfile::tempdir().expect("a directory");
     let [recording, page] =
         ["recording", "page.html"].map(|name| dir.path().join(name).display().to_string());
     let mut record = binary();
     record.args(["record", "-o", &recording, "--"]);
     Running::start(record.args(command)).finish().expect_code(0);
-    tracer(["export", &recording, "--to", "html", "-o", &page]).expect_code(0);
-    let report = tracer(["report", &recording, "--slower", "5ms", "--format", "json"]);
+    let args = ["export", &recording, "--to", "html", "-o", &page];
+    tracer(args.iter().chain(export_of)).expect_code(0);
+    let args = ["report", &recording, "--slower", "5ms", "--format", "json"];
+    let report = tracer(args.iter().chain(report_of));
     report.expect_code(0);
     let said = python(include_str!("support/page.py"), [&page]);
     let exported = Exported {
@@ -263,6 +271,18 @@ fn a_page_for_a_browser() {
     let grounds = list(page, "grounds");
     assert_ne!(grounds[0], grounds[1]);
     assert_eq!(grounds[0], grounds[2]);
+}
+
+#[test]
+fn a_part_of_the_time_is_a_page_that_adds_up() {
+    let tracer = env!("CARGO_BIN_EXE_tracer");
+    let exported = exported_from(
+        &[tracer, "workload", "demo", "--duration", "1s"],
+        &["--from", "250ms", "--to", "750ms"],
+        &["--from", "250ms", "--until", "750ms"],
+    );
+    let window = &exported.report["window"];
+    assert_eq!(window["duration_ns"], 500_000_000);
 }
 
 #[test]

@@ -28,15 +28,22 @@ struct Exported {
 /// What there is to say of a recording, in both ways.
 #[track_caller]
 fn exported(recording: &Path) -> Exported {
+    exported_from(recording, &[], &[])
+}
+
+/// Of a part of the time, as each of the two is asked for it.
+#[track_caller]
+fn exported_from(recording: &Path, report_of: &[&str], export_of: &[&str]) -> Exported {
     let name = recording.display().to_string();
-    let report = tracer(["report", &name, "--slower", "2ms", "--format", "json"]);
+    let args = ["report", &name, "--slower", "2ms", "--format", "json"];
+    let report = tracer(args.iter().chain(report_of));
     report.expect_code(0);
     let trace = recording.with_extension("perfetto-trace");
     let to = trace.display().to_string();
-    tracer([
+    let args = [
         "export", &name, "--to", "perfetto", "--slower", "2ms", "-o", &to,
-    ])
-    .expect_code(0);
+    ];
+    tracer(args.iter().chain(export_of)).expect_code(0);
     let found = python(READER, [to.as_str(), PAGE]);
     Exported {
         report: report.json(),
@@ -49,10 +56,15 @@ fn exported(recording: &Path) -> Exported {
 fn recorded(command: &[&str]) -> Exported {
     let dir = tempfile::tempdir().expect("a directory");
     let recording = dir.path().join("recording");
-    let mut record = binary();
-    record.arg("record").arg("-o").arg(&recording).arg("--");
-    Running::start(record.args(command)).finish().expect_code(0);
+    record(command, &recording);
     exported(&recording)
+}
+
+#[track_caller]
+fn record(command: &[&str], to: &Path) {
+    let mut record = binary();
+    record.arg("record").arg("-o").arg(to).arg("--");
+    Running::start(record.args(command)).finish().expect_code(0);
 }
 
 #[track_caller]
@@ -237,6 +249,21 @@ fn a_trace_adds_up_to_the_report() {
             .iter()
             .all(|wait| wait[4].is_string() && wait[5].is_string())
     );
+}
+
+#[test]
+fn a_part_of_the_time_is_a_trace_that_adds_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let recording = dir.path().join("recording");
+    let tracer = env!("CARGO_BIN_EXE_tracer");
+    record(
+        &[tracer, "workload", "demo", "--duration", "1s"],
+        &recording,
+    );
+    let part = ["--from", "250ms", "--to", "750ms"];
+    let exported = exported_from(&recording, &part, &["--from", "250ms", "--until", "750ms"]);
+    assert_eq!(exported.report["window"]["duration_ns"], 500_000_000);
+    expect_all_in_slices(&exported);
 }
 
 /// Who woke whom: the arrows are what the report counts, but for what an edge of the window cuts.

@@ -100,10 +100,17 @@ fn crash(limit: &str, directory: &str) -> Value {
     assert_eq!(text(crash, "/signal_name"), "SIGSEGV");
     assert_eq!(number(crash, "/signal"), 11);
     assert_eq!(text(crash, "/comm"), "crashes");
-    assert_eq!(number(crash, "/threads"), 4);
     assert_eq!(crash["pid"], report["target"]["pids"][0]);
     let signalled = |end: &&Value| end["signal"] == 11 && end["pid"] == crash["pid"];
-    assert_eq!(list(&report, "exits").iter().filter(signalled).count(), 4);
+    let ends = list(&report, "exits").iter().filter(signalled).count() as u64;
+    // Four, but for events that the kernel skipped.
+    let skipped = report["quality"]["missed_events"].as_u64().unwrap_or(0);
+    let told = number(crash, "/threads");
+    let all = 4_u64.saturating_sub(skipped).max(1)..=4;
+    assert!(
+        told == ends && all.contains(&told),
+        "{crash:#}, {skipped} skipped"
+    );
     crash.clone()
 }
 

@@ -274,7 +274,8 @@ fn a_thread_that_wakes_is_named_with_its_system_call() {
     };
     let write = recorded.fields.has(feature::SYSCALL).then_some(WRITE);
     for (woken, by) in [(one, other), (other, one)] {
-        expect_mostly(&recorded.wakers(woken), ROUNDS / 4, |waker| {
+        // Who comes late finds the byte there and does not sleep: on some machines that is most of them.
+        expect_mostly(&recorded.wakers(woken), ROUNDS / 20, |waker| {
             waker.kind == kind && waker.tid == by && waker.syscall == write.map(Syscall::Native)
         });
     }

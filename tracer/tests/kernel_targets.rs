@@ -254,6 +254,21 @@ fn who_is_gone_is_said_to_be_gone() {
     }
 }
 
+/// Some kernels exempt the first process from tracing. A report that says it never ran would be untrue.
+#[test]
+fn a_process_that_the_kernel_hides_is_no_report() {
+    for (option, what) in [("--pid", "process"), ("--tid", "thread")] {
+        let outcome = tracer(["run", option, "1", "--duration=300ms", "--format=json"]);
+        if outcome.status.success() {
+            assert!(tids(&outcome.json()).contains(&1));
+        } else {
+            outcome.expect_code(1);
+            let told = format!("error: trace {what} 1: this kernel exempts it from tracing\n");
+            assert_eq!(outcome.stderr(), told);
+        }
+    }
+}
+
 #[test]
 fn a_thread_given_as_a_process_is_explained() {
     let sleepers = background_workload(&["sleepers", "--duration", "60s"]);

@@ -49,7 +49,7 @@ impl Apt {
         let mut apt = as_root(&[("DEBIAN_FRONTEND", "noninteractive")], "apt-get")
             .with_context(|| format!("install by hand with: apt-get install {names}"))?;
         run(apt
-            .args(["install", "--yes", "--no-install-recommends"])
+            .args(["install", "--yes", "-qq", "--no-install-recommends"])
             .args(missing))
     }
 
@@ -58,12 +58,20 @@ impl Apt {
     fn refresh(&self) {
         if !self.fresh.replace(true) {
             let updated =
-                as_root(&[], "apt-get").and_then(|mut apt| run(apt.args(["update", "--quiet"])));
+                as_root(&[], "apt-get").and_then(|mut apt| run(apt.args(["update", "-qq"])));
             if let Err(error) = updated {
                 println!("warning: {error:#}");
             }
         }
     }
+}
+
+/// The Debian that this machine gets its packages from. `None` where it gets them from elsewhere.
+pub fn debian_mirror() -> anyhow::Result<Option<String>> {
+    let sources = ask("apt-get", &["indextargets", "--format", "$(REPO_URI)"]);
+    let sources = sources.context("ask apt for its sources")?;
+    let debian = sources.lines().find(|uri| uri.ends_with("/debian/"));
+    Ok(debian.map(str::to_owned))
 }
 
 pub fn installed(package: &str) -> bool {

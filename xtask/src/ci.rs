@@ -12,7 +12,7 @@ use crate::command::{self, ask, cargo, is_root, show};
 use crate::counts::{Counts, not_allowed, read_not_applicable};
 use crate::setup::has_clippy;
 use crate::toolchain::{Machine, target};
-use crate::{build, demo, dependencies, install, setup, tidy, workspace};
+use crate::{build, demo, dependencies, dist, install, setup, tidy, vm, workspace};
 
 /// Where a test on the real kernel says what this machine cannot show.
 const NOT_APPLICABLE: &str = "TRACER_NA_FILE";
@@ -50,6 +50,8 @@ pub fn run(all: bool) -> anyhow::Result<()> {
         steps.run("advisories", advisories);
         steps.run("install", || install::run(&prefix).map(passed));
         steps.run("demo", || demo_ends_well().map(passed));
+        steps.run("package", package);
+        steps.run("virtual machines", || virtual_machines(&mut counts));
     }
 
     steps.print();
@@ -154,6 +156,21 @@ fn demo_ends_well() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Built, and tried on a Debian that has nothing else.
+fn package() -> anyhow::Result<Outcome> {
+    let lacking = dist::lacking()?;
+    dist::run(lacking.is_none())?;
+    Ok(lacking.map_or(Outcome::Passed, Outcome::NotApplicable))
+}
+
+/// What was packaged, on kernels that are not this machine's.
+fn virtual_machines(counts: &mut Counts) -> anyhow::Result<Outcome> {
+    match vm::lacking()? {
+        Some(why) => Ok(Outcome::NotApplicable(why)),
+        None => vm::run(&vm::Options::default(), counts).map(passed),
+    }
+}
+
 /// `--test NAME` for the files of `tracer/tests` that are chosen.
 fn test_files(chosen: impl Fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
     let directory = workspace().join("tracer/tests");
@@ -238,7 +255,7 @@ impl Steps {
                 Outcome::NotApplicable(reason) => ("n/a", reason.as_str()),
             };
             let line = format!(
-                "{verdict:<7}{name:<13}{:>7.1} s  {reason}",
+                "{verdict:<7}{name:<17}{:>7.1} s  {reason}",
                 took.as_secs_f64()
             );
             println!("{}", line.trim_end());

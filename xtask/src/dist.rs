@@ -5,12 +5,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
 use object::Object as _;
 
-use crate::apt::Apt;
+use crate::apt::debian_mirror;
 use crate::build::target_dir;
 use crate::command::{self, as_root, ask, cargo};
 use crate::{install, setup};
@@ -22,21 +22,10 @@ const LARGEST: u64 = 12 << 20;
 const DEBIAN: &str = "bookworm";
 
 pub fn run(check: bool) -> anyhow::Result<()> {
-    setup::run(false)?;
     let host = host()?;
-    // For this target by name, so that what runs while building is linked as usual.
-    command::run(
-        cargo()
-            .args(["build", "--profile=dist", "--package=tracer"])
-            .args(["--target", &host])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
-    )?;
-    let built = target_dir().join(&host).join("dist");
-    let tracer = built.join("tracer");
-    // Cargo leaves the symbols of what is linked statically.
-    command::run(Command::new("strip").arg("--strip-all").arg(&tracer))?;
-    expect_small_and_static(&tracer)?;
-    install::made(&tracer, &built.join("package"))?;
+    let tracer = program()?;
+    let made = tracer.with_file_name("package");
+    install::made(&tracer, &made)?;
 
     let place = target_dir().join("packages");
     fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
@@ -54,6 +43,24 @@ pub fn run(check: bool) -> anyhow::Result<()> {
     }
     println!("{}", place.display());
     Ok(())
+}
+
+/// The program, static and stripped.
+pub fn program() -> anyhow::Result<PathBuf> {
+    setup::run(false)?;
+    let host = host()?;
+    // For this target by name, so that what runs while building is linked as usual.
+    command::run(
+        cargo()
+            .args(["build", "--profile=dist", "--package=tracer"])
+            .args(["--target", &host])
+            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+    )?;
+    let tracer = target_dir().join(&host).join("dist/tracer");
+    // Cargo leaves the symbols of what is linked statically.
+    command::run(Command::new("strip").arg("--strip-all").arg(&tracer))?;
+    expect_small_and_static(&tracer)?;
+    Ok(tracer)
 }
 
 fn host() -> anyhow::Result<String> {
@@ -143,11 +150,20 @@ fn checksums(place: &Path) -> anyhow::Result<()> {
     fs::write(place.join("SHA256SUMS"), sums.stdout).context("write the checksums")
 }
 
+/// Why the package cannot be tried on this machine.
+pub fn lacking() -> anyhow::Result<Option<String>> {
+    if let Some(why) = setup::without(setup::DEBOOTSTRAP)? {
+        return Ok(Some(why));
+    }
+    let mirror = debian_mirror()?;
+    let why = "no package source of this machine is Debian's, of which a new one could be made";
+    Ok(mirror.is_none().then(|| why.to_owned()))
+}
+
 /// On a Debian that has nothing but what every Debian has: it installs, runs, and leaves nothing when it goes.
 fn try_package(package: &Path, place: &Path) -> anyhow::Result<()> {
-    if ask("debootstrap", &["--version"]).is_none() {
-        let apt = Apt::here().context("find apt: the package is tried on a Debian made by it")?;
-        apt.install(&["debootstrap"])?;
+    if let Some(why) = lacking()? {
+        bail!(why);
     }
     let root = place.join("debian");
     let result = in_new_debian(package, &root);
@@ -160,13 +176,23 @@ fn try_package(package: &Path, place: &Path) -> anyhow::Result<()> {
 }
 
 fn in_new_debian(package: &Path, root: &Path) -> anyhow::Result<()> {
+    let mirror = debian_mirror()?.context("find Debian among this machine's package sources")?;
+    println!(
+        "$ debootstrap --variant=minbase {DEBIAN} {}",
+        root.display()
+    );
     let mut debootstrap = as_root(&[], "debootstrap")?;
-    command::run(
-        debootstrap
-            .args(["--variant=minbase", DEBIAN])
-            .arg(root)
-            .arg(mirror()?),
-    )?;
+    debootstrap
+        .args(["--variant=minbase", DEBIAN])
+        .arg(root)
+        .arg(mirror)
+        // Hundreds of lines that something goes well; what goes wrong it tells elsewhere.
+        .stdout(Stdio::null());
+    let status = debootstrap.status().context("run debootstrap")?;
+    ensure!(
+        status.success(),
+        "make a Debian: debootstrap ended with {status}"
+    );
     command::run(
         as_root(&[], "cp")?
             .arg(package)
@@ -176,8 +202,8 @@ fn in_new_debian(package: &Path, root: &Path) -> anyhow::Result<()> {
     let mut write = as_root(&[], "tee")?;
     let mut write = write
         .arg(&script)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
         .spawn()
         .context("run tee")?;
     let mut input = write.stdin.take().context("write to tee")?;
@@ -210,16 +236,3 @@ dpkg --purge tracer
 test ! -e /usr/bin/tracer
 test ! -e /usr/lib/systemd/system/tracer.service
 "#;
-
-/// The one that this machine gets its own packages from.
-fn mirror() -> anyhow::Result<String> {
-    let format = ["indextargets", "--format", "$(REPO_URI) $(CODENAME)"];
-    let targets = ask("apt-get", &format).context("ask apt for its sources")?;
-    let of = |line: &str| {
-        let mut words = line.split(' ');
-        let (uri, codename) = (words.next()?, words.next()?);
-        (codename == DEBIAN).then(|| uri.trim_end_matches('/').to_owned())
-    };
-    let found = targets.lines().find_map(of);
-    found.with_context(|| format!("find a source of {DEBIAN} among this machine's"))
-}

@@ -29,6 +29,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use counts::Counts;
+
 /// Tasks of the tracer repository.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
@@ -92,7 +94,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
-        Task::VmTest(options) => vm::run(&options),
+        Task::VmTest(options) => vm::run(&options, &mut Counts::default()),
         Task::Tidy => tidy::run(),
     };
     end(done.map(|()| ExitCode::SUCCESS))

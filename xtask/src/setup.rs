@@ -25,9 +25,11 @@ const CHECKERS: [(&str, &str, &str); 2] = [
     ("clippy", "clippy", "rust-web-clippy"),
 ];
 
-/// What the tests run beside the tracer: the program, and the packages which have it, first choice
-/// first.
-const TEST_PROGRAMS: [(&str, &[&str]); 18] = [
+/// A program, and the packages which have it, first choice first.
+pub type Wanted = (&'static str, &'static [&'static str]);
+
+/// What the tests run beside the tracer.
+const TEST_PROGRAMS: [Wanted; 17] = [
     ("perf", &["linux-perf", "linux-tools-generic"]),
     ("stress-ng", &["stress-ng"]),
     ("nginx", &["nginx-light", "nginx"]),
@@ -45,8 +47,12 @@ const TEST_PROGRAMS: [(&str, &[&str]); 18] = [
     ("unshare", &["util-linux"]),
     ("setcap", &["libcap2-bin"]),
     ("bpftool", &["bpftool", "linux-tools-common"]),
-    ("debootstrap", &["debootstrap"]),
 ];
+
+/// What boots other kernels, and what makes a Debian to try the package on. Where they are not to be had, what
+/// takes them is n/a.
+pub const QEMU: Wanted = ("qemu-system-x86_64", &["qemu-system-x86"]);
+pub const DEBOOTSTRAP: Wanted = ("debootstrap", &["debootstrap"]);
 
 /// What reads what `tracer export` writes, in an environment of its own: Python's packages of that name.
 const READERS: [&str; 4] = [
@@ -67,7 +73,7 @@ const SERVICES: [(&str, &str); 2] = [
 ];
 
 /// What the benchmark compares the tracer with, and loads the machine by.
-const BENCH_PROGRAMS: [(&str, &[&str]); 6] = [
+const BENCH_PROGRAMS: [Wanted; 6] = [
     ("perf", &["linux-perf", "linux-tools-generic"]),
     ("stress-ng", &["stress-ng"]),
     ("taskset", &["util-linux"]),
@@ -76,15 +82,17 @@ const BENCH_PROGRAMS: [(&str, &[&str]); 6] = [
     ("offcputime", &["libbpf-tools"]),
 ];
 
-/// What boots other kernels.
-const VM_PROGRAMS: [(&str, &[&str]); 1] = [("qemu-system-x86_64", &["qemu-system-x86"])];
-
 pub fn run(for_tests: bool) -> anyhow::Result<()> {
     let apt = Apt::here();
     kernel_build(apt.as_ref())?;
     if for_tests {
         checkers(apt.as_ref())?;
         programs(apt.as_ref(), &TEST_PROGRAMS)?;
+        for wanted in [QEMU, DEBOOTSTRAP] {
+            if let Some(why) = lacking(apt.as_ref(), wanted)? {
+                println!("         {why}");
+            }
+        }
         readers(apt.as_ref())?;
     }
     Ok(())
@@ -94,8 +102,9 @@ pub fn bench_programs() -> anyhow::Result<()> {
     programs(Apt::here().as_ref(), &BENCH_PROGRAMS)
 }
 
-pub fn vm_programs() -> anyhow::Result<()> {
-    programs(Apt::here().as_ref(), &VM_PROGRAMS)
+/// Says why a program is not to be had on this machine; `None` when it is there by now.
+pub fn without(wanted: Wanted) -> anyhow::Result<Option<String>> {
+    lacking(Apt::here().as_ref(), wanted)
 }
 
 fn kernel_build(apt: Option<&Apt>) -> anyhow::Result<()> {
@@ -276,32 +285,41 @@ pub fn has_clippy(toolchain: &Toolchain) -> bool {
     toolchain.sysroot.join("bin/cargo-clippy").exists()
 }
 
-fn programs(apt: Option<&Apt>, wanted: &[(&str, &[&str])]) -> anyhow::Result<()> {
-    for &(program, packages) in wanted {
-        if let Some(path) = find(program) {
-            found(program, path);
-            continue;
-        }
-        missing(program);
-        let Some(apt) = apt else {
-            println!(
-                "         install it with this system's package manager (Debian: {})",
-                packages[0]
-            );
-            continue;
-        };
-        let Some(package) = packages.iter().find(|package| apt.offers(&[package])) else {
-            bail!(
-                "no package source of this machine offers {}",
-                packages.join(" or ")
-            );
-        };
-        apt.install(&[package])?;
-        if let Some((service, pid)) = SERVICES.iter().find(|(service, _)| *service == program) {
-            stop(service, pid)?;
+fn programs(apt: Option<&Apt>, all: &[Wanted]) -> anyhow::Result<()> {
+    for &wanted in all {
+        match lacking(apt, wanted)? {
+            Some(why) if apt.is_some() => bail!(why),
+            Some(why) => println!("         {why}"),
+            None => {}
         }
     }
     Ok(())
+}
+
+/// Installs a program unless it is there. Why that is not possible here; an installation that fails is an error.
+fn lacking(apt: Option<&Apt>, (program, packages): Wanted) -> anyhow::Result<Option<String>> {
+    if let Some(path) = find(program) {
+        found(program, path);
+        return Ok(None);
+    }
+    missing(program);
+    let Some(apt) = apt else {
+        let package = packages[0];
+        return Ok(Some(format!(
+            "install {program} with this system's package manager (Debian: {package})"
+        )));
+    };
+    let Some(package) = packages.iter().find(|package| apt.offers(&[package])) else {
+        let packages = packages.join(" or ");
+        return Ok(Some(format!(
+            "no package source of this machine offers {packages}"
+        )));
+    };
+    apt.install(&[package])?;
+    if let Some((service, pid)) = SERVICES.iter().find(|(service, _)| *service == program) {
+        stop(service, pid)?;
+    }
+    Ok(None)
 }
 
 /// Python with the packages that the tests read exports by, below the target directory.

@@ -4,10 +4,7 @@
 //! Without it: a sleep that the kernel counted as wait cannot be told apart; preflight refuses
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
-        generated::bpf_get_current_task_btf,
-    },
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_smp_processor_id},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
@@ -46,10 +43,9 @@ pub fn note(task: Task) {
         return;
     };
     let at_ns = now();
-    let waker = interrupts::waker();
+    let (waker, waker_syscall) = waker();
     // SAFETY: a helper without preconditions.
     let waker_cpu = unsafe { bpf_get_smp_processor_id() } as u16;
-    let waker_syscall = syscall_of(waker);
     // SAFETY: a place of the map. Two wakers of two threads that share a place may write at the same
     // time; whichever thread's number stands there in the end has a time that is right within that.
     let taken = unsafe { (&raw const (*note).tid).read_volatile() };
@@ -122,20 +118,23 @@ fn introduce(waker: u32, at_ns: u64) {
     );
 }
 
-/// One more than the number of the system call that the waker is in; 0: none, or it cannot be told, as of an
-/// interrupt, which has none, and of 32-bit programs, which have other numbers.
+/// Who wakes, and one more than the number of the system call it is in; 0: none, or it cannot be told, as of an
+/// interrupt, which has none, and of 32-bit programs, which have other numbers. A call of a helper is dear: one
+/// tells of both.
 #[inline(always)]
-fn syscall_of(waker: u32) -> u16 {
-    let kind = waker >> waker::KIND_SHIFT;
-    let is_thread = kind == waker::THREAD || kind == waker::UNKNOWN;
-    if !has(feature::SYSCALL) || !is_thread {
-        return 0;
+fn waker() -> (u32, u16) {
+    if !has(feature::SYSCALL) {
+        return (interrupts::waker(bpf_get_current_pid_tgid() as u32), 0);
     }
-    // SAFETY: a helper without preconditions.
-    let current = Task::new(unsafe { bpf_get_current_task_btf() }.cast());
+    let current = Task::current();
+    let waker = interrupts::waker(current.tid());
+    let kind = waker >> waker::KIND_SHIFT;
+    if kind != waker::THREAD && kind != waker::UNKNOWN {
+        return (waker, 0);
+    }
     match current.syscall() {
-        Some((number, false)) if number < 0xffff => number as u16 + 1,
-        _ => 0,
+        Some((number, false)) if number < 0xffff => (waker, number as u16 + 1),
+        _ => (waker, 0),
     }
 }
 

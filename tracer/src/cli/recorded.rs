@@ -73,6 +73,14 @@ pub struct ExportOptions {
     #[arg(long, value_enum, default_value_t = Table::Spans)]
     pub table: Table,
 
+    /// Begin this long after the recording's window does
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub from: Option<Duration>,
+
+    /// End this long after the recording's window begins [default: where it ends]
+    #[arg(long, value_name = "D", value_parser = values::duration)]
+    pub until: Option<Duration>,
+
     /// Latencies from here on are spikes
     #[arg(long, value_name = "D", value_parser = values::duration, default_value = "5ms")]
     pub slower: Duration,

@@ -6,7 +6,11 @@ use std::process::ExitCode;
 
 use crate::{
     cli::ExportOptions,
-    cmd::{confine::confine, replay::Question, verdict_of},
+    cmd::{
+        confine::confine,
+        replay::{Question, part},
+        verdict_of,
+    },
     export::{self, Known},
     model::Nanos,
     pipeline::Replay,
@@ -16,6 +20,7 @@ use crate::{
 const FORKS: usize = 1_000_000;
 
 pub fn run(options: &ExportOptions) -> anyhow::Result<ExitCode> {
+    let part = part(options.from, options.until, "--until")?;
     confine(&[&options.file], Some(&options.output))?;
     let first = Question {
         file: options.file.clone(),
@@ -24,6 +29,7 @@ pub fn run(options: &ExportOptions) -> anyhow::Result<ExitCode> {
         max_forks: FORKS,
         slower: Some(Nanos(options.slower.as_nanos() as u64)),
         replay: Replay {
+            part,
             census: true,
             ..Replay::default()
         },
@@ -45,6 +51,7 @@ pub fn run(options: &ExportOptions) -> anyhow::Result<ExitCode> {
         slower: None,
         max_forks: 1,
         replay: Replay {
+            part,
             told: Some(answer.shown.clone()),
             ..Replay::default()
         },

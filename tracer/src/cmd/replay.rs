@@ -18,6 +18,7 @@ use crate::{
     audit::Tolerance,
     cli::{RecordedTarget, TargetOptions},
     cmd::{
+        Failure,
         asked::{in_words, union},
         describe,
         tape::{Head, Tail, remember},
@@ -25,7 +26,7 @@ use crate::{
     host::Host,
     insights::insights,
     model::{Cpu, Nanos, Timestamp},
-    pipeline::{Pipeline, Replay, Settings},
+    pipeline::{self, Pipeline, Replay, Settings},
     recording::{self, Item, Part, Reader},
     reorder,
     report::{EndReason, Report},
@@ -45,6 +46,25 @@ pub struct Question {
     pub replay: Replay,
     /// What is being done, where somebody at a terminal waits for it.
     pub doing: &'static str,
+}
+
+/// A part of a recording's window; `end` is the option that says where it ends.
+pub fn part(
+    from: Option<Duration>,
+    to: Option<Duration>,
+    end: &str,
+) -> Result<pipeline::Part, Failure> {
+    if let (Some(from), Some(to)) = (from, to)
+        && from >= to
+    {
+        let why = format!("{end}: nothing lies before --from");
+        return Err(Failure::Usage(why));
+    }
+    let nanos = |duration: Duration| Nanos(duration.as_nanos() as u64);
+    Ok(pipeline::Part {
+        from: nanos(from.unwrap_or_default()),
+        to: to.map(nanos),
+    })
 }
 
 /// What it answers.

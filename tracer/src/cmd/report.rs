@@ -4,33 +4,28 @@ use std::process::ExitCode;
 
 use crate::{
     cli::ReportOptions,
-    cmd::{Failure, confine::confine, replay::Question, style_of, verdict_of},
+    cmd::{
+        confine::confine,
+        replay::{Question, part},
+        style_of, verdict_of,
+    },
     model::Nanos,
     output::{self, file::Output},
-    pipeline::{Part, Replay},
+    pipeline::Replay,
 };
 
 pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
-    if let (Some(from), Some(to)) = (options.from, options.to)
-        && from >= to
-    {
-        let why = "--to: nothing lies before --from".to_owned();
-        return Err(Failure::Usage(why).into());
-    }
+    let part = part(options.from, options.to, "--to")?;
     let mut output = Output::open(options.output.as_deref())?;
     confine(&[&options.file], options.output.as_deref())?;
-    let nanos = |duration: std::time::Duration| Nanos(duration.as_nanos() as u64);
     let question = Question {
         file: options.file.clone(),
         target: options.target.clone(),
         max_threads: options.max_threads as usize,
         max_forks: options.max_forks as usize,
-        slower: options.slower.map(nanos),
+        slower: options.slower.map(|slower| Nanos(slower.as_nanos() as u64)),
         replay: Replay {
-            part: Part {
-                from: nanos(options.from.unwrap_or_default()),
-                to: options.to.map(nanos),
-            },
+            part,
             ..Replay::default()
         },
         doing: "read",

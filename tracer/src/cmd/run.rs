@@ -211,6 +211,7 @@ async fn observe(
     // What the rings took since the probes are on must not be what the window's first records miss.
     session.drain(|record| feed.push(record));
     let seen = session.snapshot(kind::THREAD).map_err(Failure::from)?;
+    target::expect_visible(&options.target, &seen)?;
     for record in seen.watched() {
         feed.push(record);
     }

@@ -24,4 +24,4 @@ pub mod ring;
 pub mod ruler;
 pub mod session;
 mod slots;
-mod snapshot;
+pub mod snapshot;

@@ -21,6 +21,8 @@ const PASSES: usize = 5;
 const KIND: usize = std::mem::offset_of!(Header, kind);
 const FLAGS: usize = std::mem::offset_of!(Header, flags);
 const TASK: usize = std::mem::offset_of!(Thread, task);
+const TID: usize = std::mem::offset_of!(Thread, tid);
+const TGID: usize = std::mem::offset_of!(Thread, tgid);
 
 impl Session {
     /// Every thread, as records of `kind` (`THREAD` or `THREAD_END`): read by an iterator, not
@@ -90,6 +92,14 @@ impl Snapshot {
             .any(|record| flags_of(record) & thread_flags::DEAD == 0)
     }
 
+    pub fn has_process(&self, pid: u32) -> bool {
+        self.records().any(|record| number(record, TGID) == pid)
+    }
+
+    pub fn has_thread(&self, tid: u32) -> bool {
+        self.records().any(|record| number(record, TID) == tid)
+    }
+
     /// The first pass is taken whole; later ones replace torn entries.
     fn merge(&mut self, pass: &[u8]) {
         if self.records.is_empty() {
@@ -117,6 +127,10 @@ impl Snapshot {
             .filter(move |(_, record)| is_torn(record))
             .map(|(index, _)| index)
     }
+}
+
+fn number(record: &[u8], at: usize) -> u32 {
+    (&record[at..]).get_u32_ne()
 }
 
 fn flags_of(record: &[u8]) -> u16 {

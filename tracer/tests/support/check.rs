@@ -63,8 +63,9 @@ pub fn check_lossy_report(report: &Value) {
     }
     assert!(
         problems.is_empty(),
-        "the report breaks its contract:\n  {}",
-        problems.join("\n  ")
+        "the report breaks its contract:\n  {}\n{:#}",
+        problems.join("\n  "),
+        report["quality"]
     );
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::console::Console;
 use super::kernels::Column;
-use super::plan::{DOCTOR, STEPS, Step};
+use super::plan::{DOCTOR, Step};
 use crate::counts::{Counts, not_allowed};
 
 /// What a kernel cannot show, and why: anything else that is missing is a failure.
@@ -14,17 +14,18 @@ pub const ALLOWED: &str = "tracer/tests/vm/na.txt";
 pub struct Verdict {
     release: String,
     took: Duration,
-    counts: Counts,
+    pub counts: Counts,
     repeated: usize,
     pub problems: Vec<String>,
     pub column: Column,
 }
 
 impl Verdict {
-    /// `allowed` has lines `SERIES NAME REASON`.
+    /// `steps` are those that were planned; `allowed` has lines `SERIES NAME REASON`.
     pub fn of(
         release: &str,
         series: &str,
+        steps: &[&Step],
         console: &Console,
         allowed: &str,
         took: Duration,
@@ -45,7 +46,7 @@ impl Verdict {
             verdict.problems.push(format!("{DOCTOR}: {error:#}"));
         }
         let allowed = of_series(allowed, series);
-        for planned in STEPS {
+        for planned in steps {
             let cell = verdict.judge(planned, console, &allowed);
             verdict.column.add(planned.name, &cell);
         }
@@ -123,6 +124,7 @@ fn of_series(list: &str, series: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::plan::{STEPS, chosen};
 
     /// A console on which every planned step passed, but for what `change` makes of the lines of one.
     fn console(change: impl Fn(&str, &mut Vec<String>)) -> Console {
@@ -151,7 +153,8 @@ mod tests {
 
     fn problems(console: &Console) -> Vec<String> {
         let allowed = "# why\n5.10 io-uring  too old\n* pmu  emulated\n";
-        Verdict::of("7.3.4", "7", console, allowed, Duration::ZERO).problems
+        let steps = chosen(&[]).expect("all of them");
+        Verdict::of("7.3.4", "7", &steps, console, allowed, Duration::ZERO).problems
     }
 
     #[test]
@@ -193,6 +196,24 @@ mod tests {
             }
         });
         assert_eq!(problems(&none), ["births: not run"]);
+    }
+
+    #[test]
+    fn only_what_was_asked_for_must_pass() {
+        let console = console(|name, lines| {
+            if name != "births" {
+                lines.clear();
+            }
+        });
+        let steps = chosen(&["births".to_owned()]).expect("there is one");
+        let verdict = Verdict::of("7.3.4", "7", &steps, &console, "", Duration::ZERO);
+        assert_eq!(verdict.problems, [""; 0]);
+        let error = chosen(&["birth".to_owned()]).err();
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            error.starts_with("there is no step birth, but attach, "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -18,8 +18,8 @@ const RULE: &str = "---";
 const INTRO: &str = "# Kernels
 
 What each kernel has of what the tracer uses, as `tracer doctor` finds it there, and the tests that ran on it. Written by
-`cargo xtask vm-test --write`, which boots kernels of Debian in QEMU, on two emulated x86-64 CPUs: the same tracer and the
-same tests on each, linked statically. Without `--write` a run that finds something else fails.
+`cargo xtask vm-test --write`, which boots kernels of Debian in QEMU, on two emulated x86-64 CPUs: the same tests on each,
+and the same file that `cargo xtask dist` hands out. Without `--write` a run that finds something else fails.
 
 `yes`: the kernel has it. `no`: it has not, and what is lost is n/a in the report; `tracer doctor` says what that is. `?`: it
 cannot be told there. `ok`: all tests passed. `ok, 1 n/a`: so many of them need what the kernel lacks

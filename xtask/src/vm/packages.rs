@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 
-use crate::command::{ask, run};
+use crate::apt::debian_mirror;
+use crate::command::run;
 
 /// Where kernels of many versions are, oldest first.
 const SUITES: [&str; 5] = ["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];
@@ -35,14 +36,15 @@ impl Packages {
         for directory in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(packages.place.join(directory)).context("make a package index")?;
         }
-        let mirror = mirror()?;
+        let mirror = debian_mirror()?;
+        let mirror = mirror.context("find Debian among this machine's package sources")?;
         let line = |suite| format!("deb {mirror} {suite} main\n");
         fs::write(
             packages.place.join("sources.list"),
             SUITES.map(line).concat(),
         )
         .context("write the package sources")?;
-        run(packages.apt("apt-get").args(["update", "--quiet"]))?;
+        run(packages.apt("apt-get").args(["update", "-qq"]))?;
         let mut names = packages.apt("apt-cache");
         let answer = names
             .args(["pkgnames", "linux-"])
@@ -94,7 +96,7 @@ impl Packages {
         let mut download = self.apt("apt-get");
         run(download
             .current_dir(scratch.path())
-            .args(["download", "--quiet", package]))?;
+            .args(["download", "-qq", package]))?;
         let archive = find(scratch.path(), &|path| {
             path.extension() == Some("deb".as_ref())
         });
@@ -130,18 +132,6 @@ impl Packages {
         }
         apt
     }
-}
-
-/// Where this machine gets its packages from.
-fn mirror() -> anyhow::Result<String> {
-    let sources = ask("apt-get", &["indextargets", "--format", "$(REPO_URI)"]);
-    let sources = sources.context("ask apt for its sources")?;
-    let debian = sources.lines().find(|uri| uri.ends_with("/debian/"));
-    let Some(debian) = debian else {
-        bail!("find a Debian mirror among this machine's package sources: there is none");
-    };
-    ensure!(ask("dpkg-deb", &["--version"]).is_some(), "run dpkg-deb");
-    Ok(debian.to_owned())
 }
 
 /// Of kernels for virtual machines, as `uname -r` says it.

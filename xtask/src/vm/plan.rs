@@ -1,5 +1,7 @@
 //! What is run in each virtual machine: tests of `tracer/tests`, by name, and what the init needs to know of them.
 
+use anyhow::bail;
+
 /// What a kernel is asked first: which of what the tracer can tell it has.
 pub const DOCTOR: &str = "doctor";
 
@@ -95,10 +97,21 @@ pub const STEPS: &[Step] = &[
     },
 ];
 
+/// Those of these names, or all.
+pub fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Step>> {
+    let known = |name: &String| STEPS.iter().any(|step| step.name == name);
+    if let Some(unknown) = names.iter().find(|name| !known(name)) {
+        let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        bail!("there is no step {unknown}, but {}", known.join(", "));
+    }
+    let is_chosen = |step: &&Step| names.is_empty() || names.iter().any(|name| name == step.name);
+    Ok(STEPS.iter().filter(is_chosen).collect())
+}
+
 /// `/plan` of the init: a test a line, under the name of its step.
-pub fn written() -> String {
+pub fn written(steps: &[&Step]) -> String {
     let mut plan = format!("{DOCTOR}\t{SECONDS}\t/bin/tracer\tdoctor\t--format\tjson\n");
-    for Step { name, file, tests } in STEPS {
+    for Step { name, file, tests } in steps {
         for test in *tests {
             plan += &format!("{name}\t{SECONDS}\t{}\t--exact\t{test}\n", place(file));
         }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use anyhow::ensure;
+
 use crate::{
     cli::TargetOptions,
     cmd::{
@@ -11,6 +13,7 @@ use crate::{
     kernel::{
         cgroup::{self, Hierarchy},
         procfs::{self, Identity},
+        snapshot::Snapshot,
     },
     report::Report,
     target::Target,
@@ -64,6 +67,25 @@ pub fn resolve(options: &TargetOptions) -> anyhow::Result<Resolved> {
         hierarchy,
         cgroups,
     })
+}
+
+/// Some kernels exempt threads from tracing, those of the first process: no switch of theirs is told, and no look
+/// at all threads shows them. That they never ran would be untrue.
+pub fn expect_visible(options: &TargetOptions, seen: &Snapshot) -> anyhow::Result<()> {
+    let hidden = |id: u32| procfs::identify(id) != Identity::Gone;
+    for &pid in options.pids.iter().filter(|&&pid| !seen.has_process(pid)) {
+        ensure!(
+            !hidden(pid),
+            "trace process {pid}: this kernel exempts it from tracing"
+        );
+    }
+    for &tid in options.tids.iter().filter(|&&tid| !seen.has_thread(tid)) {
+        ensure!(
+            !hidden(tid),
+            "trace thread {tid}: this kernel exempts it from tracing"
+        );
+    }
+    Ok(())
 }
 
 /// The paths behind the ids of cgroups: of those that there were at the start, and that there are now.

@@ -3,6 +3,7 @@
 
 mod births;
 mod diff;
+mod gathered;
 mod head;
 mod rows;
 mod safe;
@@ -16,8 +17,9 @@ pub use head::{Cost, cost};
 use std::io;
 
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, PrettyFormatter, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
+use self::gathered::Gathered;
 use self::safe::Safe;
 use crate::diff::Diff;
 use crate::host::Host;
@@ -28,29 +30,17 @@ const SCHEMA: &str = "tracer.report.v1";
 
 /// One document, indented.
 pub fn write(host: &Host, report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
-    Document::new(host, report).serialize(&mut Serializer::with_formatter(
-        &mut *out,
-        Safe(PrettyFormatter::new()),
-    ))?;
-    writeln!(out)
+    indented(&Document::new(host, report), out)
 }
 
 /// What two recordings differ in, as one document, indented.
 pub fn write_diff(diff: &Diff, out: &mut dyn io::Write) -> io::Result<()> {
-    diff::document(diff).serialize(&mut Serializer::with_formatter(
-        &mut *out,
-        Safe(PrettyFormatter::new()),
-    ))?;
-    writeln!(out)
+    indented(&diff::document(diff), out)
 }
 
 /// What was found out about processes and threads, as one document, indented.
 pub fn write_verify(verification: &Verification, out: &mut dyn io::Write) -> io::Result<()> {
-    verify::document(verification).serialize(&mut Serializer::with_formatter(
-        &mut *out,
-        Safe(PrettyFormatter::new()),
-    ))?;
-    writeln!(out)
+    indented(&verify::document(verification), out)
 }
 
 /// The same document on one line, with its `type` in front.
@@ -70,11 +60,22 @@ pub fn write_spike(spike: &Spike, out: &mut dyn io::Write) -> io::Result<()> {
 
 /// Any object on a line of its own, with its `type` in front.
 pub fn line(kind: &str, object: impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    Line { kind, object }.serialize(&mut Serializer::with_formatter(
-        &mut *out,
-        Safe(CompactFormatter),
-    ))?;
-    writeln!(out)
+    written(&Line { kind, object }, CompactFormatter, out)
+}
+
+fn indented(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    written(document, PrettyFormatter::new(), out)
+}
+
+/// One value and the end of its line.
+fn written(
+    value: &impl Serialize,
+    format: impl Formatter,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let mut gathered = Gathered::new(out);
+    value.serialize(&mut Serializer::with_formatter(&mut gathered, Safe(format)))?;
+    gathered.end_line()
 }
 
 #[derive(Serialize)]

@@ -15,6 +15,10 @@ impl<F: Formatter> Formatter for Safe<F> {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Nearly all there is.
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return out.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some((at, hidden)) = rest.char_indices().find(|&(_, c)| is_hidden(c)) {
             out.write_all(&rest.as_bytes()[..at])?;
