@@ -237,6 +237,28 @@ fn a_last_look_between_the_count_and_the_tracepoint_is_checked_against_that_swit
 }
 
 #[test]
+fn a_first_look_between_the_count_and_the_tracepoint_does_not_hide_that_switch() {
+    let mut toy = Toy::new(1);
+    let only = toy.sleeper(0xa0, 100, 100, 0);
+    toy.attached = false;
+    wake_and_run(&mut toy, only, 0, Leave::Preempted);
+    toy.attached = true;
+    then(&mut toy).edge(kind::WINDOW_BEGIN);
+    then(&mut toy).peek = Some(kind::THREAD);
+    toy.switch(0, SLEEPS, 0);
+    wake_and_run(&mut toy, only, 0, Leave::Preempted);
+    then(&mut toy).switch(0, SLEEPS, 0);
+    let report = end(&mut toy);
+    let totals = rows(&report, 100)[0].totals;
+    assert_eq!((totals.voluntary, totals.involuntary), (2, 0));
+    assert_eq!(totals.kinds.idle, 2);
+    let quality = &report.quality;
+    assert_eq!((quality.threads_checked, quality.threads_matched), (1, 1));
+    assert_eq!(quality.lost_switches, 0);
+    assert_eq!(quality.verdict, Verdict::Valid, "{quality:?}");
+}
+
+#[test]
 fn a_switch_that_only_the_last_look_tells_counts_and_is_lost() {
     let mut toy = Toy::new(1);
     let only = toy.sleeper(0xa0, 100, 100, 0);
