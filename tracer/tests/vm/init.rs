@@ -25,12 +25,12 @@ const NOT_APPLICABLE: &str = "/na.txt";
 const WRONG_OFFSET: &str = "TRACER_WRONG_OFFSET";
 const WRONG_TYPES: &str = "/wrong-types";
 
-/// Type and place of file systems, in the order of mounting. One that a kernel lacks is told and does without.
-const FILE_SYSTEMS: [(&str, &str); 7] = [
+/// Type and place of file systems, in the order of mounting. One that a kernel lacks is told and does without. None for
+/// temporary files: the root is one, and below /tmp may be the programs.
+const FILE_SYSTEMS: [(&str, &str); 6] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
     ("devtmpfs", "/dev"),
-    ("tmpfs", "/tmp"),
     ("cgroup2", "/sys/fs/cgroup"),
     ("securityfs", "/sys/kernel/security"),
     ("tracefs", "/sys/kernel/tracing"),
