@@ -59,7 +59,7 @@ pub fn run(options: &Options) -> anyhow::Result<Option<Built>> {
 /// By the caller, who will own the files.
 fn built(options: &Options) -> anyhow::Result<Built> {
     setup::bench_programs()?;
-    // What is handed out: optimized as a whole, it is a tenth faster than a release build.
+    // What users get.
     let tracer = dist::program()?;
     let core = if options.wants("core") {
         build_core().map_err(|error| format!("{error:#}"))
@@ -85,13 +85,13 @@ fn build_core() -> anyhow::Result<PathBuf> {
     executable(&messages).context("find the program in cargo's answer")
 }
 
-/// Of cargo's messages, one a line.
+/// Of cargo's messages, one a line; the tracer itself is built as well.
 fn executable(messages: &str) -> Option<PathBuf> {
-    let messages = messages
+    let mut messages = messages
         .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = messages.filter_map(|message| Some(message["executable"].as_str()?.into()));
-    programs.next_back()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "core");
+    messages.find_map(|message| Some(message["executable"].as_str()?.into()))
 }
 
 fn again_as_root(built: &Built) -> anyhow::Result<()> {
@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn the_program_is_found_in_cargos_messages() {
         let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
-                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/core-1\"}\n\
+                        {\"target\":{\"name\":\"core\"},\"executable\":\"/t/core-1\"}\n\
+                        {\"target\":{\"name\":\"tracer\"},\"executable\":\"/t/tracer\"}\n\
                         {\"reason\":\"build-finished\",\"success\":true}\n";
         assert_eq!(executable(messages), Some("/t/core-1".into()));
         assert_eq!(executable("not json\n"), None);
