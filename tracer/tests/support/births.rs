@@ -8,8 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::check::list;
-use super::threads;
 use super::trace::{Traced, expect_valid, traced};
+use super::{na, threads};
 
 pub const TRACER: &str = env!("CARGO_BIN_EXE_tracer");
 
@@ -29,6 +29,18 @@ pub fn forked(command: &[&str]) -> Value {
 pub fn number(value: &Value, pointer: &str) -> u64 {
     let number = value.pointer(pointer).and_then(Value::as_u64);
     number.unwrap_or_else(|| panic!("{pointer} is no number in {value:#}"))
+}
+
+/// Whether system calls are told, and so what births and execs took in them. Where they are not, says that this
+/// is n/a.
+pub fn tells_calls(report: &Value) -> bool {
+    let told = list(report, "execs")
+        .iter()
+        .any(|exec| exec["syscall_ns"].is_u64());
+    if !told {
+        na("system-calls", "this kernel does not tell system calls");
+    }
+    told
 }
 
 /// Of the one row in a list for which all of these are so.
