@@ -241,10 +241,11 @@ impl Audit {
         }
         let wait_slack =
             |wait: Nanos, begun: u64| (wait.0 / 1000).max(50_000).saturating_add(100 * begun);
+        // A thousandth of the smaller number: whichever of the two a reader takes, what is beyond it is listed.
         // Who leaves voluntarily and is runnable all the same (a signal was pending) begins a wait, too,
         // but not involuntarily: readers know only how the kernel counted.
         let begun = sums.involuntary_waits.min(totals.involuntary);
-        let shown = wait_slack(sums.wait.min(totals.wait), begun);
+        let shown = wait_slack(sums.wait.min(totals.wait).min(kernel.wait), begun);
         if outcome.wait.unsigned_abs() > u128::from(shown) {
             let known = [
                 (
@@ -254,7 +255,9 @@ impl Audit {
                 (-i128::from(sums.uncounted.0), KnownError::KernelMissedWait),
                 (i128::from(sums.wait_gap), KnownError::KernelStaleClock),
             ];
-            let slack = wait_slack(sums.wait, sums.involuntary_waits);
+            let of_kernel = i128::from(sums.wait.0) + outcome.wait;
+            let of_kernel = Nanos(u64::try_from(of_kernel).unwrap_or(0));
+            let slack = wait_slack(sums.wait.min(of_kernel), sums.involuntary_waits);
             let older = sums.doubtful && outcome.wait > 0;
             let reason = explain(outcome.wait, slack, &known)
                 .or(older.then_some(KnownError::BeganBeforeAHole));

@@ -273,9 +273,11 @@ fn a_thread_that_wakes_is_named_with_its_system_call() {
         WakerKind::Unknown
     };
     let write = recorded.fields.has(feature::SYSCALL).then_some(WRITE);
+    // Who comes late finds the byte there and does not sleep: on an emulated machine that is most of them.
+    let emulated = std::env::var_os("TRACER_VM").is_some();
+    let least = ROUNDS / if emulated { 20 } else { 4 };
     for (woken, by) in [(one, other), (other, one)] {
-        // Who comes late finds the byte there and does not sleep: on some machines that is most of them.
-        expect_mostly(&recorded.wakers(woken), ROUNDS / 20, |waker| {
+        expect_mostly(&recorded.wakers(woken), least, |waker| {
             waker.kind == kind && waker.tid == by && waker.syscall == write.map(Syscall::Native)
         });
     }

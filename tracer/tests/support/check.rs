@@ -415,8 +415,8 @@ fn check_kernel(found: &mut Found<'_>, thread: &Value, what: &str) {
             .iter()
             .any(|net| net.abs_diff(kernel_run) <= run_tolerance),
     };
-    // Of the larger one, too; and 100 ns for each wait that began involuntarily: two clocks.
-    let wait_tolerance = (kernel_wait.max(wait) / 1_000).max(50_000) + 100 * involuntary;
+    // 100 ns for each wait that began involuntarily: two clocks.
+    let wait_tolerance = (kernel_wait / 1_000).max(50_000) + 100 * involuntary;
     let checks = [
         (
             "voluntary",
