@@ -8,8 +8,10 @@ use rustix::process::Pid;
 
 use super::births::{PROGRAM, reaped};
 use super::{Deadline, LONG, WorkloadOptions, member, monotonic, sched, stage, wait};
+use crate::kernel::raw;
 use crate::kernel::raw::births::{
-    Pages, Pthread, Resident, clone3, fork, fork_and_exec, posix_spawn, vfork,
+    Pages, Pthread, Resident, clone3, fork, fork_and_exec, posix_spawn, share_what_is_only_read,
+    vfork,
 };
 
 const TIMES: u64 = 100;
@@ -48,6 +50,9 @@ pub fn run(options: &WorkloadOptions) -> anyhow::Result<()> {
 
 pub fn alone(options: &WorkloadOptions) -> anyhow::Result<()> {
     sched::pin(None, sched::one_cpu()?)?;
+    // A fork is to take what it takes of a small program.
+    share_what_is_only_read().context("share memory with children")?;
+    raw::give_back_memory();
     let memory = match options.size {
         None => None,
         Some(bytes) => {

@@ -254,6 +254,71 @@ impl Drop for Resident {
     }
 }
 
+/// Has the memory that loading this program wrote and that is only read since, addresses in tables, shared with
+/// children: forks copy what is private. Of a large program it is most of what they would copy.
+///
+/// Source: `vma_needs_copy()` in `mm/memory.c`.
+pub fn share_what_is_only_read() -> io::Result<()> {
+    let Some((start, bytes)) = only_read() else {
+        return Ok(());
+    };
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: new memory, wherever there is room.
+    let copy = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if copy == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as much of both is mapped; nobody writes to the first, and nobody knows the second.
+    unsafe { ptr::copy_nonoverlapping(start.cast::<u8>(), copy.cast(), bytes) };
+    let (moves, here) = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, start.cast_mut());
+    // SAFETY: the copy is mapped. It takes the place of the same bytes in one call, none of which is code, and may
+    // be read from then on as they could.
+    let moved = unsafe {
+        if libc::mprotect(copy, bytes, libc::PROT_READ) != 0 {
+            libc::MAP_FAILED
+        } else {
+            libc::mremap(copy, bytes, bytes, moves, here)
+        }
+    };
+    if moved == libc::MAP_FAILED {
+        let error = io::Error::last_os_error();
+        // SAFETY: it has not moved, and nobody knows it.
+        unsafe { libc::munmap(copy, bytes) };
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Whole pages of the program that its loader wrote, and then took the right to write from.
+fn only_read() -> Option<(*const libc::c_void, usize)> {
+    unsafe extern "C" fn first(
+        info: *mut libc::dl_phdr_info,
+        _: usize,
+        found: *mut libc::c_void,
+    ) -> i32 {
+        // SAFETY: the C library calls this with one of its descriptions, and with what is given below.
+        let (info, found) = unsafe { (&*info, &mut *found.cast::<Option<(usize, usize)>>()) };
+        // SAFETY: so many headers are there.
+        let headers =
+            unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+        let written = headers.iter().find(|it| it.p_type == libc::PT_GNU_RELRO);
+        *found = written.map(|it| {
+            let start = info.dlpi_addr as usize + it.p_vaddr as usize;
+            (start, start + it.p_memsz as usize)
+        });
+        // The program comes first, and it is all that is asked for.
+        1
+    }
+    let mut found: Option<(usize, usize)> = None;
+    // SAFETY: the function is called before this returns, with a pointer to `found`.
+    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
+    let (start, end) = found?;
+    let page = rustix::param::page_size();
+    let (start, end) = (start & !(page - 1), end & !(page - 1));
+    (start < end).then(|| (ptr::with_exposed_provenance(start), end - start))
+}
+
 /// Reads memory that may not be read: the process ends by SIGSEGV.
 pub fn crash() -> io::Result<()> {
     let memory = Resident::reserve(rustix::param::page_size(), libc::PROT_NONE)?;
