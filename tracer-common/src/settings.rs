@@ -11,9 +11,9 @@ pub mod feature {
     pub const THROTTLED: u64 = 1 << 1;
     /// `rq.prev_steal_time_rq` (CONFIG_PARAVIRT_TIME_ACCOUNTING).
     pub const STEAL: u64 = 1 << 2;
-    /// `bpf_task_pt_regs` (5.15) on x86-64: the system call a thread is in.
+    /// `bpf_task_pt_regs` (5.15) on x86-64 and arm64: the system call a thread is in.
     pub const SYSCALL: u64 = 1 << 3;
-    /// `thread_info.status` tells 32-bit system calls (x86-64).
+    /// `thread_info.status` (x86-64) or `pt_regs.pstate` (arm64) tells 32-bit system calls.
     pub const COMPAT: u64 = 1 << 4;
     /// `task_struct.in_iowait`.
     pub const IOWAIT: u64 = 1 << 5;
@@ -118,10 +118,11 @@ macro_rules! kernel_fields {
             CSS_CGROUP: "cgroup_subsys_state" "cgroup" optional;
             CGROUP_KN: "cgroup" "kn" optional;
             KN_ID: "kernfs_node" "id" optional;
-            PT_REGS_ORIG_AX: "pt_regs" "orig_ax" optional;
+            PT_REGS_CALL: "pt_regs" "orig_ax|syscallno" optional;
             PT_REGS_SP: "pt_regs" "sp" optional;
-            PT_REGS_DX: "pt_regs" "dx" optional;
-            PT_REGS_R10: "pt_regs" "r10" optional;
+            PT_REGS_THIRD: "pt_regs" "dx|regs[2]" optional;
+            PT_REGS_FOURTH: "pt_regs" "r10|regs[3]" optional;
+            PT_REGS_STATE: "pt_regs" "pstate" optional;
             TASK_STACK: "task_struct" "stack_vm_area" optional;
             VM_PAGES: "vm_struct" "nr_pages" optional;
             MM_FILE_PAGES: "mm_struct" "rss_stat[0].count|rss_stat.count[0]" optional;

@@ -1,6 +1,6 @@
 //! System calls that create, replace and wait for processes, from their entry to their return.
 //!
-//! x86-64 only: `feature::FORKS` is set nowhere else.
+//! On x86-64 and arm64: `feature::FORKS` is set nowhere else.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use tracer_common::{
@@ -19,15 +19,37 @@ use crate::{
 };
 
 /// arch/x86/entry/syscalls/syscall_64.tbl
+#[cfg(not(bpf_target_arch = "aarch64"))]
 mod number {
-    pub const CLONE: u64 = 56;
-    pub const FORK: u64 = 57;
-    pub const VFORK: u64 = 58;
-    pub const EXECVE: u64 = 59;
-    pub const WAIT4: u64 = 61;
-    pub const WAITID: u64 = 247;
-    pub const EXECVEAT: u64 = 322;
-    pub const CLONE3: u64 = 435;
+    pub const CLONE: u32 = 56;
+    pub const FORK: u32 = 57;
+    pub const VFORK: u32 = 58;
+    pub const EXECVE: u32 = 59;
+    pub const WAIT4: u32 = 61;
+    pub const WAITID: u32 = 247;
+    pub const EXECVEAT: u32 = 322;
+    pub const CLONE3: u32 = 435;
+
+    #[inline(always)]
+    pub fn creates(number: u32) -> bool {
+        matches!(number, CLONE | FORK | VFORK | CLONE3)
+    }
+}
+
+/// include/uapi/asm-generic/unistd.h
+#[cfg(bpf_target_arch = "aarch64")]
+mod number {
+    pub const WAITID: u32 = 95;
+    pub const CLONE: u32 = 220;
+    pub const EXECVE: u32 = 221;
+    pub const WAIT4: u32 = 260;
+    pub const EXECVEAT: u32 = 281;
+    pub const CLONE3: u32 = 435;
+
+    #[inline(always)]
+    pub fn creates(number: u32) -> bool {
+        matches!(number, CLONE | CLONE3)
+    }
 }
 
 /// `WNOWAIT`, include/uapi/linux/wait.h: the child stays what it is.
@@ -36,20 +58,12 @@ const WNOWAIT: u64 = 0x0100_0000;
 const SI_PID: u64 = 16;
 
 #[inline(always)]
-fn creates(number: u64) -> bool {
-    matches!(
-        number,
-        number::CLONE | number::FORK | number::VFORK | number::CLONE3
-    )
-}
-
-#[inline(always)]
-fn replaces(number: u64) -> bool {
+fn replaces(number: u32) -> bool {
     matches!(number, number::EXECVE | number::EXECVEAT)
 }
 
 #[inline(always)]
-fn waits(number: u64) -> bool {
+fn waits(number: u32) -> bool {
     matches!(number, number::WAIT4 | number::WAITID)
 }
 
@@ -62,9 +76,9 @@ fn count() {
 }
 
 #[inline(always)]
-pub fn entered(number: u64) {
+pub fn entered(number: u32) {
     count();
-    if !creates(number) && !replaces(number) {
+    if !number::creates(number) && !replaces(number) {
         return;
     }
     let tid = bpf_get_current_pid_tgid() as u32;
@@ -109,7 +123,7 @@ pub fn returned(regs: Registers, returned: i64) {
     if waits(number) {
         return waited(regs, number, returned);
     }
-    if !creates(number) && !replaces(number) {
+    if !number::creates(number) && !replaces(number) {
         return;
     }
     // The child returns from the same call, and has no entry.
@@ -120,7 +134,7 @@ pub fn returned(regs: Registers, returned: i64) {
     // SAFETY: an entry of the map; only its own thread writes it.
     let call = unsafe { *call };
     let _ = CALLS.remove(address);
-    if creates(number) && returned > 0 && call.child != 0 {
+    if number::creates(number) && returned > 0 && call.child != 0 {
         told(call::CREATE, returned as u32, call);
     } else if replaces(number) && returned == 0 {
         told(call::EXEC, 0, call);
@@ -128,7 +142,7 @@ pub fn returned(regs: Registers, returned: i64) {
 }
 
 #[inline(always)]
-fn waited(regs: Registers, number: u64, returned: i64) {
+fn waited(regs: Registers, number: u32, returned: i64) {
     let tid = bpf_get_current_pid_tgid() as u32;
     if !is_watched(tid) || Task::current().is_compat() {
         return;

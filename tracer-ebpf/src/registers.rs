@@ -1,11 +1,14 @@
 //! The registers of a thread, as it came into the kernel.
 
 use crate::{
-    settings::{PT_REGS_DX, PT_REGS_ORIG_AX, PT_REGS_R10, PT_REGS_SP},
+    settings::{PT_REGS_CALL, PT_REGS_FOURTH, PT_REGS_SP, PT_REGS_STATE, PT_REGS_THIRD},
     task::Pointer,
 };
 
-/// The registers of a thread in a system call (x86-64).
+/// `PSR_MODE32_BIT`, arch/arm64/include/uapi/asm/ptrace.h.
+const MODE_32_BIT: u64 = 0x10;
+
+/// The registers of a thread in a system call.
 #[derive(Clone, Copy)]
 pub struct Registers(Pointer);
 
@@ -15,10 +18,16 @@ impl Registers {
         Registers(Pointer::new(regs))
     }
 
-    /// Of the system call.
+    /// Of the system call; all bits are set where there is none. A `long` on x86-64, an `int` on arm64.
     #[inline(always)]
-    pub fn number(self) -> u64 {
-        self.0.read(&PT_REGS_ORIG_AX)
+    pub fn number(self) -> u32 {
+        self.0.read(&PT_REGS_CALL)
+    }
+
+    /// Those of a 32-bit program; only on arm64.
+    #[inline(always)]
+    pub fn are_32_bit(self) -> bool {
+        self.0.read::<u64>(&PT_REGS_STATE) & MODE_32_BIT != 0
     }
 
     #[inline(always)]
@@ -28,11 +37,11 @@ impl Registers {
 
     #[inline(always)]
     pub fn third_argument(self) -> u64 {
-        self.0.read(&PT_REGS_DX)
+        self.0.read(&PT_REGS_THIRD)
     }
 
     #[inline(always)]
     pub fn fourth_argument(self) -> u64 {
-        self.0.read(&PT_REGS_R10)
+        self.0.read(&PT_REGS_FOURTH)
     }
 }

@@ -209,7 +209,11 @@ impl Task {
     /// Makes a 32-bit system call.
     #[inline(always)]
     pub fn is_compat(self) -> bool {
-        has(feature::COMPAT) && self.0.read::<u32>(&TASK_THREAD_STATUS) & TS_COMPAT != 0
+        has(feature::COMPAT)
+            && match cfg!(bpf_target_arch = "aarch64") {
+                true => self.registers().are_32_bit(),
+                false => self.0.read::<u32>(&TASK_THREAD_STATUS) & TS_COMPAT != 0,
+            }
     }
 
     #[inline(always)]
@@ -328,10 +332,7 @@ impl Task {
         }
         let number = self.registers().number();
         // Also refuses -1. Real numbers are far below; the x32 bit is above.
-        if number > 0xffff {
-            return None;
-        }
-        Some((number as u32, self.is_compat()))
+        (number <= 0xffff).then(|| (number, self.is_compat()))
     }
 
     /// As it came into the kernel last; only where `feature::SYSCALL` says so.

@@ -104,6 +104,10 @@ impl Running {
         Ok(())
     }
 
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
     /// For whoever passes a signal on.
     pub fn pidfd(&self) -> &OwnedFd {
         self.pidfd.get_ref()

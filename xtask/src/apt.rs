@@ -74,6 +74,24 @@ pub fn debian_mirror() -> anyhow::Result<Option<String>> {
     Ok(debian.map(str::to_owned))
 }
 
+/// What this machine gets its packages from, as a list of sources has it: URI, suite, component.
+pub fn sources() -> anyhow::Result<Vec<String>> {
+    let format = "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)";
+    let answer = ask("apt-get", &["indextargets", "--format", format]);
+    let answer = answer.context("ask apt for its sources")?;
+    let lines = answer.lines();
+    Ok(lines
+        .filter_map(|line| line.strip_prefix("Packages "))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Of a package that is installed.
+pub fn version_of(package: &str) -> Option<String> {
+    let format = "--showformat=${Version}";
+    installed(package).then(|| ask("dpkg-query", &["--show", format, package]))?
+}
+
 pub fn installed(package: &str) -> bool {
     ask(
         "dpkg-query",

@@ -187,7 +187,7 @@ fn package(tracer: &Path) -> anyhow::Result<Outcome> {
 fn virtual_machines(tracer: &Path, counts: &mut Counts) -> anyhow::Result<Outcome> {
     match vm::lacking()? {
         Some(why) => Ok(Outcome::NotApplicable(why)),
-        None => vm::run(&vm::Options::default(), tracer, counts).map(passed),
+        None => vm::run(&vm::Options::default(), Some(tracer), counts).map(passed),
     }
 }
 

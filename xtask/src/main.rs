@@ -94,9 +94,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
-        Task::VmTest(options) => {
-            dist::program().and_then(|tracer| vm::run(&options, &tracer, &mut Counts::default()))
-        }
+        Task::VmTest(options) => vm::run(&options, None, &mut Counts::default()),
         Task::Tidy => tidy::run(),
     };
     end(done.map(|()| ExitCode::SUCCESS))

@@ -54,6 +54,8 @@ const TEST_PROGRAMS: [Wanted; 17] = [
 pub const QEMU: Wanted = ("qemu-system-x86_64", &["qemu-system-x86"]);
 pub const DEBOOTSTRAP: Wanted = ("debootstrap", &["debootstrap"]);
 
+const CROSS_ARM64: [&str; 2] = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
+
 /// What reads what `tracer export` writes, in an environment of its own: Python's packages of that name.
 const READERS: [&str; 4] = [
     "duckdb==2.0.1",
@@ -96,6 +98,13 @@ pub fn run(for_tests: bool) -> anyhow::Result<()> {
         readers(apt.as_ref())?;
     }
     Ok(())
+}
+
+/// What links programs for arm64.
+pub fn cross_arm64() -> anyhow::Result<()> {
+    let apt =
+        Apt::here().context("find the packages of a compiler for arm64: this is no Debian")?;
+    apt.install(&CROSS_ARM64)
 }
 
 pub fn bench_programs() -> anyhow::Result<()> {

@@ -15,7 +15,9 @@ use crate::{
         Failure, describe,
         run::{
             errands::Errands,
-            feed::{Farewell, Feed, drain_all, name_strangers, push_counts, watch_target},
+            feed::{
+                Farewell, Feed, drain_all, last_look, name_strangers, push_counts, watch_target,
+            },
             meter::Meter,
             pace::Pace,
             recorder::Recorder,
@@ -331,7 +333,8 @@ async fn observe(
     };
 
     let finish = async {
-        let seen = session.snapshot(kind::THREAD_END).map_err(Failure::from)?;
+        let command = running.as_ref().map(Running::pid);
+        let seen = last_look(&mut session, command).map_err(Failure::from)?;
         for record in seen.watched() {
             feed.push(record);
         }

@@ -164,7 +164,7 @@ pub fn resched_recurses(btf: &Btf) -> bool {
 }
 
 fn optional_features(btf: &Btf, fields: &mut Fields) {
-    let x86_64 = cfg!(target_arch = "x86_64");
+    let (x86_64, arm64) = (cfg!(target_arch = "x86_64"), cfg!(target_arch = "aarch64"));
     let pt_regs = btf
         .enumerator("bpf_func_id", "BPF_FUNC_task_pt_regs")
         .is_some();
@@ -221,11 +221,12 @@ fn optional_features(btf: &Btf, fields: &mut Fields) {
         ),
         (
             feature::SYSCALL,
-            x86_64 && pt_regs && fields.offset("PT_REGS_ORIG_AX").is_some(),
+            (x86_64 || arm64) && pt_regs && fields.offset("PT_REGS_CALL").is_some(),
         ),
         (
             feature::COMPAT,
-            x86_64 && fields.offset("TASK_THREAD_STATUS").is_some(),
+            x86_64 && fields.offset("TASK_THREAD_STATUS").is_some()
+                || arm64 && pt_regs && fields.offset("PT_REGS_STATE").is_some(),
         ),
     ];
     for (bit, _) in on.into_iter().filter(|&(_, on)| on) {

@@ -129,7 +129,7 @@ fn mask_and_shift(count: u64) -> (u64, u64) {
 
 /// Whether system calls are asked for, and this kernel tells which one it is.
 pub(super) fn watches_calls(fields: &Fields, options: &Options) -> bool {
-    let registers = ["PT_REGS_DX", "PT_REGS_R10"];
+    let registers = ["PT_REGS_THIRD", "PT_REGS_FOURTH"];
     options.forks
         && fields.has(feature::SYSCALL)
         && registers.iter().all(|name| fields.offset(name).is_some())

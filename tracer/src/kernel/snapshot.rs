@@ -92,6 +92,15 @@ impl Snapshot {
             .any(|record| flags_of(record) & thread_flags::DEAD == 0)
     }
 
+    /// Whether a thread has told of its end, and is yet to leave its CPU for the last time.
+    pub fn is_leaving(&self, tid: u32) -> bool {
+        let on_its_way = thread_flags::ON_CPU | thread_flags::QUEUED;
+        self.records()
+            .filter(|record| number(record, TID) == tid)
+            .map(flags_of)
+            .any(|flags| flags & thread_flags::DEAD != 0 && flags & on_its_way != 0)
+    }
+
     pub fn has_process(&self, pid: u32) -> bool {
         self.records().any(|record| number(record, TGID) == pid)
     }
@@ -135,4 +144,29 @@ fn number(record: &[u8], at: usize) -> u32 {
 
 fn flags_of(record: &[u8]) -> u16 {
     u16::from_ne_bytes([record[FLAGS], record[FLAGS + 1]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_ended_leaves_until_it_is_on_no_cpu_and_in_no_queue() {
+        let seen = |flags: u16| {
+            let mut record = vec![0; size_of::<Thread>()];
+            record[FLAGS..FLAGS + 2].copy_from_slice(&flags.to_ne_bytes());
+            record[TID..TID + 4].copy_from_slice(&7_u32.to_ne_bytes());
+            Snapshot { records: record }
+        };
+        let (dead, on_cpu, queued) = (
+            thread_flags::DEAD,
+            thread_flags::ON_CPU,
+            thread_flags::QUEUED,
+        );
+        assert!(seen(dead | on_cpu).is_leaving(7));
+        assert!(seen(dead | queued).is_leaving(7));
+        assert!(!seen(dead).is_leaving(7));
+        assert!(!seen(on_cpu | queued).is_leaving(7));
+        assert!(!seen(dead | on_cpu).is_leaving(8));
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Running, TIMEOUT, binary, pause};
+use super::{Running, binary, pause, timeout};
 
 /// Runs in the background until it is dropped, with all its children.
 #[track_caller]
@@ -79,7 +79,7 @@ impl Drop for Gated {
 /// Waits until something holds; a test that needs time needs this, not a pause.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + timeout();
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         pause();

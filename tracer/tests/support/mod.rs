@@ -32,8 +32,11 @@ use rustix::process::{
 };
 use serde_json::Value;
 
-/// Nothing a test does takes longer, unless it says so.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// Nothing a test does takes longer, unless it says so. An emulated machine is slow.
+fn timeout() -> Duration {
+    let emulated = std::env::var_os("TRACER_VM").is_some();
+    Duration::from_secs(if emulated { 120 } else { 60 })
+}
 
 /// What a run of the binary left behind.
 pub struct Outcome {
@@ -97,7 +100,7 @@ impl Running {
             stdout: child.stdout.take().map(collect),
             stderr: child.stderr.take().map(collect),
             what: format!("{command:?}"),
-            deadline: Instant::now() + TIMEOUT,
+            deadline: Instant::now() + timeout(),
             child,
         }
     }

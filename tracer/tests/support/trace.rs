@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::check::check_report;
-use super::{Outcome, Running, TIMEOUT, binary, pause};
+use super::{Outcome, Running, binary, pause, timeout};
 
 /// How a run ended, and its report.
 pub struct Traced {
@@ -88,7 +88,7 @@ impl Live {
             file,
             _dir: dir,
         };
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + timeout();
         while !live.has_line() {
             let running = live.running.take().expect("taken only here and at the end");
             if Instant::now() > deadline || running.has_ended() {

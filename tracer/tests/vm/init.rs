@@ -36,6 +36,9 @@ const FILE_SYSTEMS: [(&str, &str); 6] = [
     ("tracefs", "/sys/kernel/tracing"),
 ];
 
+/// How long it may take to make links to all that busybox is.
+const TOOLS: Duration = Duration::from_secs(30);
+
 fn main() {
     if std::process::id() != 1 {
         say("this is the first process of a virtual machine, and nothing for any other");
@@ -53,6 +56,11 @@ fn run() -> io::Result<()> {
         if let Err(error) = mount(kind, place, kind, MountFlags::empty(), None) {
             say(&format!("mount {kind}: {error}"));
         }
+    }
+    let mut links = Command::new("/bin/busybox");
+    let how = end_of(links.args(["--install", "-s", "/bin"]), TOOLS)?;
+    if how != "ok" {
+        return Err(io::Error::other(format!("name the small programs: {how}")));
     }
     if let Ok(field) = std::env::var(WRONG_OFFSET) {
         let (strukt, field) = field.split_once('.').ok_or(io::ErrorKind::InvalidInput)?;

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
-use crate::command::ask;
-
 /// Files and links of an archive, by their path in the virtual machine.
 #[derive(Default)]
 pub struct Initramfs {
@@ -22,20 +20,6 @@ enum Entry {
 }
 
 impl Initramfs {
-    /// The shell and all small programs that it is, at `/bin`, and what these expect.
-    pub fn with_tools(busybox: &Path) -> anyhow::Result<Initramfs> {
-        let mut files = Initramfs::default();
-        files.program(busybox, "/bin/busybox")?;
-        let applets = ask(&busybox.to_string_lossy(), &["--list"]);
-        for applet in applets.context("ask busybox what it is")?.lines() {
-            if applet != "busybox" {
-                files.link("/bin/busybox", &format!("/bin/{applet}"));
-            }
-        }
-        files.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n");
-        Ok(files)
-    }
-
     pub fn program(&mut self, from: &Path, to: &str) -> anyhow::Result<()> {
         let data = fs::read(from).with_context(|| format!("read {}", from.display()))?;
         self.file(to, 0o755, data);

@@ -18,19 +18,15 @@ const RULE: &str = "---";
 const INTRO: &str = "# Kernels
 
 What each kernel has of what the tracer uses, as `tracer doctor` finds it there, and the tests that ran on it. Written by
-`cargo xtask vm-test --write`, which boots kernels of Debian in QEMU, on two emulated x86-64 CPUs: the same tests on each,
-and the same file that `cargo xtask dist` hands out. Without `--write` a run that finds something else fails.
+`cargo xtask vm-test --write`, which boots kernels of Debian in QEMU, on two emulated CPUs: the same tests on each, and on
+x86-64 the same file that `cargo xtask dist` hands out. Without `--write` a run that finds something else fails.
 
 `yes`: the kernel has it. `no`: it has not, and what is lost is n/a in the report; `tracer doctor` says what that is. `?`: it
 cannot be told there. `ok`: all tests passed. `ok, 1 n/a`: so many of them need what the kernel lacks
 (`tracer/tests/vm/na.txt` says which, and why).
 
-arm64 is not in the table, and `cargo xtask vm-test` does not boot it yet. Debian's arm64 kernel 7.2.13 was booted by hand in
-`qemu-system-aarch64`, with tracer and tests cross-built by Debian's Rust 1.96 and its library for arm64, linked statically: all
-that is required is there, and all tests of attach, exactness, targets, identity, waits, ends, recordings and wakers passed,
-exactness at its second try (a thread had one switch too many by kind). Two of the three tests of births failed, twice: how long
-a call took (`syscall_ns`) is n/a there, as `--forks` needs x86-64 for it, and a test asks for a number. Those of the
-machine were not looked at.
+`-arm64` is asked for by name, as in `cargo xtask vm-test --kernel 7-arm64`: tracer and tests are cross-built for it, and
+linked statically. No cost was measured there.
 
 ";
 

@@ -1,7 +1,4 @@
 //! A virtual machine: QEMU without an accelerator, two CPUs and a console, which is all that it tells by.
-//!
-//! Both CPUs run in one thread. With a thread for each, QEMU 7.2 does not always show one of them in time what another
-//! one makes of the kernel's code, as each attached probe does: the kernel then meets a breakpoint that nobody set.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -19,8 +16,9 @@ use crate::bench::process::{LOOK, check_interrupted};
 use crate::command::show;
 
 /// What a kernel says when there is nothing more to come.
-const LOST: [&str; 4] = [
+const LOST: [&str; 5] = [
     "Oops:",
+    "Internal error:",
     "Kernel panic - not syncing",
     "BUG: soft lockup",
     "BUG: unable to handle",
@@ -36,40 +34,32 @@ pub fn boot(
     parameters: &[String],
     deadline: Instant,
 ) -> anyhow::Result<Console> {
-    // Both CPUs read one counter. Untold, the kernel takes them for two, or finds the one slow: then it makes do with a
-    // clock that jumps from tick to tick, and of those a busy host takes some away.
-    let mut line = "console=ttyS0 rdinit=/init loglevel=5 panic=-1 tsc=reliable".to_owned();
+    let of = kernel.architecture;
+    let mut line = format!("{} rdinit=/init loglevel=5 panic=-1", of.parameters);
     for parameter in parameters {
         line.extend([" ", parameter]);
     }
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args([
-        "-accel",
-        "tcg,thread=single",
-        "-cpu",
-        "max",
-        "-smp",
-        "2",
-        "-m",
-        "1536",
-    ])
-    .args([
-        "-nodefaults",
-        "-display",
-        "none",
-        "-serial",
-        "stdio",
-        "-no-reboot",
-    ])
-    .arg("-kernel")
-    .arg(&kernel.image)
-    .arg("-initrd")
-    .arg(initramfs)
-    .args(["-append", &line])
-    .stdin(Stdio::null())
-    .stdout(Stdio::piped());
+    let (program, _) = of.qemu;
+    let mut qemu = Command::new(program);
+    qemu.args(of.machine)
+        .args(["-smp", "2", "-m", "1536"])
+        .args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-no-reboot",
+        ])
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(initramfs)
+        .args(["-append", &line])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     println!("$ {}", show(&qemu));
-    let child = qemu.spawn().context("run qemu-system-x86_64")?;
+    let child = qemu.spawn().with_context(|| format!("run {program}"))?;
     follow(&kernel.release, Machine(child), deadline)
 }
 

@@ -3,7 +3,9 @@
 //! A kernel is fetched, not installed. The tracer is the program that is handed out, and its tests are those of this
 //! machine: the same files for every kernel.
 
+mod architecture;
 mod console;
+mod cross;
 mod initramfs;
 mod judge;
 mod kernels;
@@ -14,7 +16,7 @@ mod programs;
 
 use std::fs;
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -27,7 +29,9 @@ use crate::apt::debian_mirror;
 use crate::bench::process::catch_signals;
 use crate::build::target_dir;
 use crate::counts::Counts;
-use crate::{setup, workspace};
+use crate::{dist, setup, workspace};
+use architecture::{Architecture, Series};
+use cross::Cross;
 use initramfs::Initramfs;
 use judge::Verdict;
 use kernels::Table;
@@ -42,9 +46,9 @@ const MINUTES: u64 = 8;
 
 #[derive(Args)]
 pub struct Options {
-    /// A kernel, by the first numbers of its version: its newest release [default: 6.1, 6.12, 7]
-    #[arg(long = "kernel", value_name = "SERIES")]
-    kernels: Vec<String>,
+    /// A kernel, by the first numbers of its version: its newest release. As 7-arm64 one for arm64 [default: 6.1, 6.12, 7]
+    #[arg(long = "kernel", value_name = "SERIES", value_parser = Series::named)]
+    kernels: Vec<Series>,
 
     /// A kernel field that the tracer is to read from a wrong place, as in task_struct.nvcsw: each kernel must fail
     #[arg(long, value_name = "STRUCT.FIELD")]
@@ -75,7 +79,7 @@ impl Default for Options {
     }
 }
 
-/// Why this machine can boot none of them.
+/// Why this machine can boot none of those that are booted unless asked otherwise.
 pub fn lacking() -> anyhow::Result<Option<String>> {
     if !cfg!(target_arch = "x86_64") {
         return Ok(Some("the kernels are for x86-64, as the tests are".into()));
@@ -88,20 +92,20 @@ pub fn lacking() -> anyhow::Result<Option<String>> {
     Ok(mirror.is_none().then(|| why.to_owned()))
 }
 
-/// Fails when a kernel does. The tests are counted either way. `tracer` is static.
-pub fn run(options: &Options, tracer: &Path, counts: &mut Counts) -> anyhow::Result<()> {
+/// Fails when a kernel does. The tests are counted either way. `tracer` is static; without one it is built where a kernel
+/// can run it.
+pub fn run(options: &Options, tracer: Option<&Path>, counts: &mut Counts) -> anyhow::Result<()> {
     catch_signals()?;
     let steps = plan::chosen(&options.only)?;
     if let Some(why) = lacking()? {
         bail!(why);
     }
-    let place = target_dir().join("vm");
-    let packages = Packages::at(place.clone())?;
-    let programs = Programs::build(tracer, &place)?;
-    let busybox = packages.busybox()?;
-    let mut kernels: Vec<&str> = options.kernels.iter().map(String::as_str).collect();
-    if kernels.is_empty() {
-        kernels.extend(SERIES);
+    let mut wanted = options.kernels.clone();
+    if wanted.is_empty() {
+        wanted = SERIES
+            .into_iter()
+            .map(Series::named)
+            .collect::<Result<_, _>>()?;
     }
     let wrong = options.wrong_offset.iter();
     // The kernel hands to the init what it does not know itself.
@@ -114,18 +118,26 @@ pub fn run(options: &Options, tracer: &Path, counts: &mut Counts) -> anyhow::Res
     let page = workspace().join(kernels::PLACE);
     // Before the first run there is none.
     let mut table = Table::parse(&fs::read_to_string(&page).unwrap_or_default());
-    let kernels: Vec<(&str, Kernel)> = kernels
-        .into_iter()
-        .map(|series| Ok((series, packages.kernel(series)?)))
-        .collect::<anyhow::Result<_>>()?;
-    let initramfs = place.join("initramfs");
-    file_system(&busybox, &programs, &plan::written(&steps), &initramfs)?;
+    let plan = plan::written(&steps);
+    let mut systems: Vec<System> = Vec::new();
+    for Series { architecture, .. } in &wanted {
+        if !systems.iter().any(|it| it.is_of(architecture)) {
+            systems.push(System::of(architecture, tracer, &plan)?);
+        }
+    }
+    let mut kernels: Vec<(Series, Kernel, &Path)> = Vec::new();
+    for series in wanted {
+        let system = systems.iter().find(|it| it.is_of(series.architecture));
+        let system = system.context("a system for each architecture")?;
+        let kernel = system.packages.kernel(&series)?;
+        kernels.push((series, kernel, &system.initramfs));
+    }
     let limit = Duration::from_secs(60 * options.minutes);
     let deadline = Instant::now() + limit;
-    let booted = in_turn(&kernels, |(_, kernel)| {
+    let booted = in_turn(&kernels, |(_, kernel, initramfs)| {
         println!("== {}", kernel.release);
         let begin = Instant::now();
-        let mut console = machine::boot(kernel, &initramfs, &parameters, deadline)?;
+        let mut console = machine::boot(kernel, initramfs, &parameters, deadline)?;
         if console.unfinished().is_some() && Instant::now() >= deadline {
             console.ended(&format!(
                 "not done when the {} minutes of all kernels were over",
@@ -134,11 +146,14 @@ pub fn run(options: &Options, tracer: &Path, counts: &mut Counts) -> anyhow::Res
         }
         anyhow::Ok((console, begin.elapsed()))
     });
-    fs::remove_file(&initramfs).context("remove the file system")?;
+    for system in &systems {
+        fs::remove_file(&system.initramfs).context("remove the file system")?;
+    }
     let mut verdicts = Vec::new();
-    for ((series, kernel), booted) in kernels.iter().zip(booted) {
+    for ((series, kernel, _), booted) in kernels.iter().zip(booted) {
         let (console, took) = booted?;
-        let mut verdict = Verdict::of(&kernel.release, series, &steps, &console, &allowed, took);
+        let name = &series.name;
+        let mut verdict = Verdict::of(&kernel.release, name, &steps, &console, &allowed, took);
         if options.write && verdict.problems.is_empty() {
             table.put(&verdict.column);
         } else {
@@ -188,8 +203,50 @@ fn take<'a, T>(all: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     all.get(at).map(|one| (at, one))
 }
 
+/// What the kernels of an architecture boot into, and where they come from.
+struct System {
+    architecture: &'static Architecture,
+    packages: Packages,
+    initramfs: PathBuf,
+}
+
+impl System {
+    fn of(
+        architecture: &'static Architecture,
+        tracer: Option<&Path>,
+        plan: &str,
+    ) -> anyhow::Result<System> {
+        let mut place = target_dir().join("vm");
+        if architecture.is_foreign() {
+            place.push(architecture.debian);
+        }
+        if let Some(why) = setup::without(architecture.qemu)? {
+            bail!(why);
+        }
+        let packages = Packages::at(place.clone(), architecture)?;
+        let programs = match (architecture.is_foreign(), tracer) {
+            (true, _) => Programs::cross_build(&Cross::for_arm64(&packages)?, &place)?,
+            (false, Some(tracer)) => Programs::build(tracer, &place)?,
+            (false, None) => Programs::build(&dist::program()?, &place)?,
+        };
+        let initramfs = place.join("initramfs");
+        file_system(&packages.busybox()?, &programs, plan, &initramfs)?;
+        Ok(System {
+            architecture,
+            packages,
+            initramfs,
+        })
+    }
+
+    fn is_of(&self, architecture: &Architecture) -> bool {
+        self.architecture.debian == architecture.debian
+    }
+}
+
 fn file_system(busybox: &Path, programs: &Programs, plan: &str, to: &Path) -> anyhow::Result<()> {
-    let mut files = Initramfs::with_tools(busybox)?;
+    let mut files = Initramfs::default();
+    files.program(busybox, "/bin/busybox")?;
+    files.text("/etc/passwd", "root:x:0:0::/:/bin/sh\n");
     // Where the tests were told that it is, and where a person looks for it.
     let tracer = programs.place.to_string_lossy();
     files.program(&programs.tracer, &tracer)?;

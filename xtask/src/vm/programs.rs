@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
+use super::cross::{self, Cross};
 use super::plan;
 use crate::command::{ask, cargo, run, show};
 
@@ -36,28 +37,77 @@ struct Target {
     kind: Vec<String>,
 }
 
+/// As cargo is to tell what it makes.
+const MESSAGES: &str = "--message-format=json-render-diagnostics";
+
 /// A program that cargo made: `bin` or `test`, and its name.
 type Built = (String, String, PathBuf);
 
 impl Programs {
-    /// `scratch` is for copies.
+    /// The tests as they run on this machine's own kernel, so that what is there is not built again. `scratch` is for
+    /// copies.
     pub fn build(tracer: &Path, scratch: &Path) -> anyhow::Result<Programs> {
-        let files: BTreeSet<&str> = plan::STEPS.iter().map(|step| step.file).collect();
-        // As the tests on this machine's own kernel are built: what is there is not built again.
         let mut build = cargo();
-        build.args(["test", "--no-run", "--release", "--package=tracer"]);
-        build.arg("--message-format=json-render-diagnostics");
-        for file in &files {
+        build.arg("test");
+        let made = Made::by(build, &files())?;
+        let mut libraries = BTreeSet::new();
+        for (_, program) in &made.tests {
+            libraries.extend(linked_with(program)?);
+        }
+        Ok(Programs {
+            tracer: tracer.to_owned(),
+            place: made.tracer,
+            init: init(scratch)?,
+            tests: stripped("strip", &made.tests, scratch)?,
+            libraries,
+        })
+    }
+
+    /// All of them static, the tracer built as they are.
+    pub fn cross_build(cross: &Cross, scratch: &Path) -> anyhow::Result<Programs> {
+        let mut files = files();
+        files.insert(plan::INIT);
+        let made = Made::by(cross.cargo("test"), &files)?;
+        let tracer = vec![("tracer".to_owned(), made.tracer.clone())];
+        let mut programs = stripped(cross::STRIP, &[made.tests, tracer].concat(), scratch)?;
+        let mut take = |name| {
+            let at = programs.iter().position(|(known, _)| known == name);
+            let at = at.with_context(|| format!("find {name} among what was built"))?;
+            anyhow::Ok(programs.remove(at).1)
+        };
+        Ok(Programs {
+            tracer: take("tracer")?,
+            init: take(plan::INIT)?,
+            place: made.tracer,
+            tests: programs,
+            libraries: BTreeSet::new(),
+        })
+    }
+}
+
+/// Of all that is planned.
+fn files() -> BTreeSet<&'static str> {
+    plan::STEPS.iter().map(|step| step.file).collect()
+}
+
+/// What cargo left.
+struct Made {
+    tracer: PathBuf,
+    tests: Vec<(String, PathBuf)>,
+}
+
+impl Made {
+    /// `build`: as far as its subcommand, and for what it builds.
+    fn by(mut build: Command, files: &BTreeSet<&str>) -> anyhow::Result<Made> {
+        build.args(["--no-run", "--release", "--package=tracer", MESSAGES]);
+        for file in files {
             build.args(["--test", file]);
         }
-        let (mut place, mut tests, mut libraries) = (None, Vec::new(), BTreeSet::new());
+        let (mut tracer, mut tests) = (None, Vec::new());
         for (kind, name, program) in built(&mut build)? {
             match kind.as_str() {
-                "bin" if name == "tracer" => place = Some(program),
-                "test" => {
-                    libraries.extend(linked_with(&program)?);
-                    tests.push((name.clone(), stripped(&program, &scratch.join(name))?));
-                }
+                "bin" if name == "tracer" => tracer = Some(program),
+                "test" => tests.push((name, program)),
                 _ => {}
             }
         }
@@ -65,13 +115,8 @@ impl Programs {
             tests.len() == files.len(),
             "build {files:?}: cargo made {tests:?}"
         );
-        Ok(Programs {
-            tracer: tracer.to_owned(),
-            place: place.context("build the tracer: cargo made no program of that name")?,
-            init: init(scratch)?,
-            tests,
-            libraries,
-        })
+        let tracer = tracer.context("build the tracer: cargo made no program of that name")?;
+        Ok(Made { tracer, tests })
     }
 }
 
@@ -79,13 +124,15 @@ impl Programs {
 fn init(scratch: &Path) -> anyhow::Result<PathBuf> {
     let mut build = cargo();
     build.args(["rustc", "--release", "--package=tracer", "--test"]);
-    build.args([plan::INIT, "--message-format=json-render-diagnostics"]);
+    build.args([plan::INIT, MESSAGES]);
     build.args(["--", "-C", "target-feature=+crt-static"]);
-    match built(&mut build)?
-        .into_iter()
-        .find(|(kind, ..)| kind == "test")
-    {
-        Some((_, name, program)) => stripped(&program, &scratch.join(name)),
+    let built = built(&mut build)?.into_iter();
+    let made: Vec<(String, PathBuf)> = built
+        .filter(|(kind, ..)| kind == "test")
+        .map(|(_, name, program)| (name, program))
+        .collect();
+    match stripped("strip", &made, scratch)?.pop() {
+        Some((_, program)) => Ok(program),
         None => bail!("build the first process: cargo made none"),
     }
 }
@@ -108,10 +155,18 @@ fn built(build: &mut Command) -> anyhow::Result<Vec<Built>> {
     Ok(built)
 }
 
-/// A copy without what is for debuggers: all of it goes into the memory of a small machine.
-fn stripped(program: &Path, to: &Path) -> anyhow::Result<PathBuf> {
-    run(Command::new("strip").arg("-o").arg(to).arg(program))?;
-    Ok(to.to_owned())
+/// Copies without what is for debuggers: all of it goes into the memory of a small machine.
+fn stripped(
+    strip: &str,
+    programs: &[(String, PathBuf)],
+    to: &Path,
+) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let copies = programs.iter().map(|(name, program)| {
+        let copy = to.join(name);
+        run(Command::new(strip).arg("-o").arg(&copy).arg(program))?;
+        Ok((name.clone(), copy))
+    });
+    copies.collect()
 }
 
 /// The libraries that a program asks for, and what loads them.

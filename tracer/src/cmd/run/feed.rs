@@ -11,8 +11,10 @@ use crate::{
     },
     kernel::{
         cost::Counted,
+        preflight::Refusal,
         procfs,
         session::{Session, edge},
+        snapshot::Snapshot,
     },
     model::{Nanos, Priority, Timestamp, Who},
     pipeline::{Pipeline, Settings},
@@ -26,6 +28,9 @@ const NAME: usize = size_of::<record::Name>();
 /// the hypervisor may have taken the CPU away from a program in the middle of a record.
 const LOOKS: usize = 1_000;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+/// How often the command is looked for after its end: it takes microseconds more, unless somebody takes its CPU.
+const LAST_LOOKS: usize = 100;
 
 /// How often the kernel is asked for a target whose end may be among the lost.
 const ASK_EVERY: Nanos = Nanos(500_000_000);
@@ -81,6 +86,20 @@ impl Feed {
 pub fn now() -> Timestamp {
     let time = clock_gettime(ClockId::Monotonic);
     Timestamp(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// All threads as the window ends. A process that has told its parent of its end may not have left its CPU yet: for
+/// that of the command it is waited, as its last switch is the end of its life.
+pub fn last_look(session: &mut Session, command: Option<u32>) -> Result<Snapshot, Refusal> {
+    let mut seen = session.snapshot(kind::THREAD_END)?;
+    for _ in 1..LAST_LOOKS {
+        if !command.is_some_and(|pid| seen.is_leaving(pid)) {
+            break;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+        seen = session.snapshot(kind::THREAD_END)?;
+    }
+    Ok(seen)
 }
 
 /// Where only some threads are watched: who they are now.

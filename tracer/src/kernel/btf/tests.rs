@@ -337,10 +337,17 @@ fn the_kernel_of_this_machine_parses() {
     // Machines without BTF cannot run the tracer at all; there is nothing to compare with there.
     let Some(btf) = real_kernel() else { return };
     assert!(btf.types() > 10_000);
-    assert_eq!(
-        btf.field("pt_regs", "orig_ax").is_some(),
-        cfg!(target_arch = "x86_64")
-    );
+    for (field, arch) in [
+        ("orig_ax", "x86_64"),
+        ("syscallno", "aarch64"),
+        ("pstate", "aarch64"),
+    ] {
+        assert_eq!(
+            btf.field("pt_regs", field).is_some(),
+            std::env::consts::ARCH == arch,
+            "{field}"
+        );
+    }
     assert!(
         btf.tracepoint("sched_switch")
             .is_some_and(|params| params.len() >= 3)

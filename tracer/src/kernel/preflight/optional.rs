@@ -15,13 +15,14 @@ const FEATURES: &[(&str, u64, &str, &str)] = &[
         "system-call names",
         feature::SYSCALL,
         "the system call that a thread slept in",
-        "an x86-64 kernel from 5.15 on (bpf_task_pt_regs)",
+        "an x86-64 or arm64 kernel from 5.15 on (bpf_task_pt_regs)",
     ),
     (
         "32-bit system calls",
         feature::COMPAT,
         "32-bit programs may show the wrong system call",
-        "an x86-64 kernel built with CONFIG_IA32_EMULATION=y; needless where no 32-bit programs run",
+        "an x86-64 kernel built with CONFIG_IA32_EMULATION=y, or an arm64 one from 5.15 on; needless where no 32-bit \
+         programs run",
     ),
     (
         "steal time",
