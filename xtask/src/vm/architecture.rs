@@ -12,6 +12,8 @@ pub struct Architecture {
     pub qemu: Wanted,
     /// What there is of it, for QEMU.
     pub machine: &'static [&'static str],
+    /// CPUs of this machine that it takes.
+    pub takes: usize,
     /// For the kernel: where its console is, and what it cannot find out by itself.
     pub parameters: &'static str,
 }
@@ -22,6 +24,7 @@ pub static AMD64: Architecture = Architecture {
     // Both CPUs in one thread. With a thread for each, QEMU 7.2 does not always show one of them in time what another one
     // makes of the kernel's code, as each attached probe does: the kernel then meets a breakpoint that nobody set.
     machine: &["-cpu", "max", "-accel", "tcg,thread=single"],
+    takes: 1,
     // Both CPUs read one counter. Untold, the kernel takes them for two, or finds the one slow: then it makes do with a
     // clock that jumps from tick to tick, and of those a busy host takes some away.
     parameters: "console=ttyS0 tsc=reliable",
@@ -39,6 +42,7 @@ pub static ARM64: Architecture = Architecture {
         "-accel",
         "tcg,thread=multi",
     ],
+    takes: 2,
     parameters: "console=ttyAMA0",
 };
 

@@ -134,7 +134,9 @@ pub fn run(options: &Options, tracer: Option<&Path>, counts: &mut Counts) -> any
     }
     let limit = Duration::from_secs(60 * options.minutes);
     let deadline = Instant::now() + limit;
-    let booted = in_turn(&kernels, |(_, kernel, initramfs)| {
+    let takes = kernels.iter().map(|(of, ..)| of.architecture.takes).max();
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get) / takes.unwrap_or(1);
+    let booted = in_turn(&kernels, at_once.max(1), |(_, kernel, initramfs)| {
         println!("== {}", kernel.release);
         let begin = Instant::now();
         let mut console = machine::boot(kernel, initramfs, &parameters, deadline)?;
@@ -177,12 +179,11 @@ pub fn run(options: &Options, tracer: Option<&Path>, counts: &mut Counts) -> any
     Ok(())
 }
 
-/// As many at a time as this machine has CPUs: an emulated machine takes one. What became of each, in their order.
-fn in_turn<T: Sync, R: Send>(all: &[T], job: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+/// So many at a time. What became of each, in their order.
+fn in_turn<T: Sync, R: Send>(all: &[T], at_once: usize, job: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..workers.min(all.len()) {
+        for _ in 0..at_once.min(all.len()) {
             scope.spawn(|| {
                 while let Some((at, one)) = take(all, &next) {
                     let result = job(one);
@@ -270,7 +271,7 @@ mod tests {
     fn results_are_in_the_order_of_what_they_are_of() {
         let all: Vec<u32> = (0..50).collect();
         let squares: Vec<u32> = all.iter().map(|n| n * n).collect();
-        assert_eq!(in_turn(&all, |n| n * n), squares);
-        assert_eq!(in_turn(&[0_u32; 0], |n| *n), [0; 0]);
+        assert_eq!(in_turn(&all, 3, |n| n * n), squares);
+        assert_eq!(in_turn(&[0_u32; 0], 3, |n| *n), [0; 0]);
     }
 }
