@@ -48,13 +48,13 @@ impl Cross {
     pub fn cargo(&self, subcommand: &str) -> Command {
         let mut cargo = cargo();
         cargo.args([subcommand, "--target", TARGET]);
-        let mut flags = "-C target-feature=+crt-static".to_owned();
+        let mut flags = "-Ctarget-feature=+crt-static".to_owned();
         if let Some((compiler, sysroot)) = &self.compiler {
-            flags += &format!(" --sysroot={}", sysroot.display());
+            flags += &format!("\x1f--sysroot={}", sysroot.display());
             cargo.env("RUSTC", compiler);
         }
         cargo
-            .env("RUSTFLAGS", flags)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags)
             .env("CARGO_TARGET_DIR", &self.target_dir)
             .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER);
         cargo

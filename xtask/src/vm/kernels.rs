@@ -96,12 +96,16 @@ impl Table {
         table
     }
 
-    /// In the place of the column of that series. Oldest first.
+    /// In the place of the column of that series. Oldest first. A new row comes after the one that is before it there.
     pub fn put(&mut self, column: &Column) {
+        let mut next = 0;
         for (row, _) in &column.cells {
-            if !self.rows.contains(row) {
-                self.rows.push(row.clone());
+            let known = self.rows.iter().position(|known| known == row);
+            let at = known.unwrap_or(next);
+            if known.is_none() {
+                self.rows.insert(at, row.clone());
             }
+            next = at + 1;
         }
         let cells = column.cells.iter().cloned().collect();
         match self
@@ -178,6 +182,9 @@ mod tests {
         ));
         let text = table.render();
         assert!(text.contains("| clocks | - | ? |\n"), "{text}");
+        table.put(&column("6.1", &[("steal time", "no"), ("memory", "yes")]));
+        let in_order = "| steal time | no | no | yes |\n| memory | - | yes | - |\n| births |";
+        assert!(table.render().contains(in_order), "{}", table.render());
         let table = Table::parse(&text);
         assert_eq!(table.render(), text);
 

@@ -38,10 +38,10 @@ use kernels::Table;
 use packages::{Kernel, Packages};
 use programs::Programs;
 
-/// The first numbers of their versions.
-const SERIES: [&str; 3] = ["6.1", "6.12", "7"];
+/// The first numbers of their versions. The one that takes as long as the others comes first: they run beside it.
+const SERIES: [&str; 3] = ["7", "6.1", "6.12"];
 
-/// On two CPUs with nothing beside them it is five.
+/// On two CPUs with nothing beside them it is four.
 const MINUTES: u64 = 8;
 
 #[derive(Args)]
