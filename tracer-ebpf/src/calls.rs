@@ -21,17 +21,17 @@ use crate::{
 /// arch/x86/entry/syscalls/syscall_64.tbl
 #[cfg(not(bpf_target_arch = "aarch64"))]
 mod number {
-    pub const CLONE: u32 = 56;
-    pub const FORK: u32 = 57;
-    pub const VFORK: u32 = 58;
-    pub const EXECVE: u32 = 59;
-    pub const WAIT4: u32 = 61;
-    pub const WAITID: u32 = 247;
-    pub const EXECVEAT: u32 = 322;
-    pub const CLONE3: u32 = 435;
+    pub const CLONE: u64 = 56;
+    pub const FORK: u64 = 57;
+    pub const VFORK: u64 = 58;
+    pub const EXECVE: u64 = 59;
+    pub const WAIT4: u64 = 61;
+    pub const WAITID: u64 = 247;
+    pub const EXECVEAT: u64 = 322;
+    pub const CLONE3: u64 = 435;
 
     #[inline(always)]
-    pub fn creates(number: u32) -> bool {
+    pub fn creates(number: u64) -> bool {
         matches!(number, CLONE | FORK | VFORK | CLONE3)
     }
 }
@@ -39,15 +39,15 @@ mod number {
 /// include/uapi/asm-generic/unistd.h
 #[cfg(bpf_target_arch = "aarch64")]
 mod number {
-    pub const WAITID: u32 = 95;
-    pub const CLONE: u32 = 220;
-    pub const EXECVE: u32 = 221;
-    pub const WAIT4: u32 = 260;
-    pub const EXECVEAT: u32 = 281;
-    pub const CLONE3: u32 = 435;
+    pub const WAITID: u64 = 95;
+    pub const CLONE: u64 = 220;
+    pub const EXECVE: u64 = 221;
+    pub const WAIT4: u64 = 260;
+    pub const EXECVEAT: u64 = 281;
+    pub const CLONE3: u64 = 435;
 
     #[inline(always)]
-    pub fn creates(number: u32) -> bool {
+    pub fn creates(number: u64) -> bool {
         matches!(number, CLONE | CLONE3)
     }
 }
@@ -58,12 +58,12 @@ const WNOWAIT: u64 = 0x0100_0000;
 const SI_PID: u64 = 16;
 
 #[inline(always)]
-fn replaces(number: u32) -> bool {
+fn replaces(number: u64) -> bool {
     matches!(number, number::EXECVE | number::EXECVEAT)
 }
 
 #[inline(always)]
-fn waits(number: u32) -> bool {
+fn waits(number: u64) -> bool {
     matches!(number, number::WAIT4 | number::WAITID)
 }
 
@@ -76,7 +76,7 @@ fn count() {
 }
 
 #[inline(always)]
-pub fn entered(number: u32) {
+pub fn entered(number: u64) {
     count();
     if !number::creates(number) && !replaces(number) {
         return;
@@ -119,7 +119,7 @@ pub fn forget() {
 #[inline(always)]
 pub fn returned(regs: Registers, returned: i64) {
     count();
-    let number = regs.number();
+    let number = u64::from(regs.number());
     if waits(number) {
         return waited(regs, number, returned);
     }
@@ -142,7 +142,7 @@ pub fn returned(regs: Registers, returned: i64) {
 }
 
 #[inline(always)]
-fn waited(regs: Registers, number: u32, returned: i64) {
+fn waited(regs: Registers, number: u64, returned: i64) {
     let tid = bpf_get_current_pid_tgid() as u32;
     if !is_watched(tid) || Task::current().is_compat() {
         return;

@@ -51,13 +51,13 @@ type Totals = HashMap<(&'static str, &'static str), Samples>;
 
 pub fn run(lab: &Lab) -> anyhow::Result<Finding> {
     let mut finding = Finding {
-        method: "A small process of one thread on one CPU creates, waits for the end, and times both by its own clock \
-                 (the tables that loading wrote of the tracer it shares with its children: no fork copies them): total is \
-                 both, call the first and end the second. What it creates ends at once, or becomes /bin/true (vfork, \
-                 posix_spawn, fork_exec). 100MiB, 1GiB: it has so much in memory beside its own, in pages of 4 KiB. The \
-                 same under tracer run --forks: syscall, until the call returns in the kernel; wake, until the child \
-                 stands in a run queue; wait, in it; first_run, both; lifetime, of the child; reaped, from its end until \
-                 the creator has taken note"
+        method: "A small process of one thread on one CPU creates, waits for the end, and times both by its own clock: \
+                 total is both, call the first and end the second. The tables that loading wrote of the tracer it shares \
+                 with its children, so that no fork copies them, unless the system has sealed them. What it creates ends \
+                 at once, or becomes /bin/true (vfork, posix_spawn, fork_exec). 100MiB, 1GiB: it has so much in memory \
+                 beside its own, in pages of 4 KiB. The same under tracer run --forks: syscall, until the call returns in \
+                 the kernel; wake, until the child stands in a run queue; wait, in it; first_run, both; lifetime, of the \
+                 child; reaped, from its end until the creator has taken note"
             .to_owned(),
         ..Finding::default()
     };
